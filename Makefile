@@ -1,0 +1,72 @@
+# Needs Python 3.11 or 3.12, pip and make; everything else goes into .venv, made once and reused.
+# Variables: PYTHON (the interpreter .venv is made with), VENV, ARGS (added to the command of test, demo and bench).
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.tgjar-setup
+# Lies in a .venv made here until its set-up has ended: one that was interrupted is made afresh.
+PENDING := $(VENV)/.tgjar-setup-pending
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help:  ## this list
+	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv] [ARGS=...]'
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(STAMP)  ## make .venv with everything in it (about 4 minutes and 6 GB, once)
+
+demo: $(STAMP)  ## train a small model on the CPU and restore photographs with it (at most 6 minutes)
+	$(BIN)/tgjar demo $(ARGS)
+
+test: $(STAMP)  ## run the tests (at most 10 minutes on 2 cores); ARGS="-m 'not slow'" leaves out the long ones
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## check style with ruff
+	$(BIN)/python -m ruff check .
+
+bench: $(STAMP)  ## parameters, work and time of the networks for one 256x256 image
+	$(BIN)/tgjar bench $(ARGS)
+
+clean:  ## remove build files and caches; .venv, data and results stay
+	rm -rf build dist tgjar.egg-info .pytest_cache .ruff_cache
+	find tgjar_arch datasets losses options tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A name on the PATH may exist and not run (version managers), or lack venv (some Linux packages): each is tried.
+define find_python
+	suits() { "$$1" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+		>/dev/null 2>&1; }; \
+	found=; \
+	if [ -n "$(PYTHON)" ]; then \
+		suits "$(PYTHON)" && found="$(PYTHON)"; \
+	else \
+		IFS=:; \
+		for name in python3.12 python3.11 python3 python; do for folder in $$PATH; do \
+			[ -z "$$found" ] && [ -x "$$folder/$$name" ] && suits "$$folder/$$name" && found="$$folder/$$name"; \
+		done; done; unset IFS; \
+	fi; \
+	if [ -z "$$found" ]; then \
+		echo 'No Python 3.11 or 3.12 with venv was found$(if $(PYTHON), at PYTHON=$(PYTHON)). Install one' \
+			'(Debian and Ubuntu: python3.11 and python3.11-venv), or name it: make setup PYTHON=/path/to/python3.11' >&2; \
+		exit 1; \
+	fi
+endef
+
+$(STAMP): setup.py constraints.txt
+	@if [ -e $(PENDING) ]; then echo 'The last set-up was interrupted: starting afresh'; rm -rf $(VENV); fi
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		$(find_python); \
+		echo "[1/4] $(VENV) with $$("$$found" --version) ($$found)"; \
+		clear=; if [ -e $(VENV)/pyvenv.cfg ]; then clear=--clear; fi; \
+		mkdir -p $(VENV) && touch $(PENDING) && "$$found" -m venv $$clear $(VENV) && touch $(PENDING); \
+	fi
+	@echo '[2/4] build tools'
+	@$(PIP) install --quiet --constraint constraints.txt 'setuptools<81' wheel
+	@echo '[3/4] TGJAR and its requirements: some GB to download the first time, 6 GB on disk, a few minutes'
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@echo '[4/4] BasicSR, without its requirement tb-nightly, which some package mirrors lack'
+	@$(PIP) install --quiet --constraint constraints.txt --no-deps --no-build-isolation basicsr==1.4.2
+	$(BIN)/tgjar doctor --fix
+	@rm -f $(PENDING) && touch $@

@@ -1,0 +1,79 @@
+"""Packaging of TGJAR. Nothing is imported, executed or written here; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).resolve().parent
+INIT = (HERE / 'tgjar_arch' / '__init__.py').read_text('utf-8')
+VERSION = re.search(r"^__version__ = '([^']+)'", INIT, re.MULTILINE).group(1)
+
+setup(
+    name='tgjar',
+    version=VERSION,
+    description='Text-guided JPEG artifact reduction (TGJAR) as a plugin of BasicSR',
+    long_description=(HERE / 'README.md').read_text('utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11,<3.13',
+    # `datasets/` and `losses/` lie at the top of the repository and install inside tgjar_arch, so that Hugging Face's
+    # `datasets` and BasicSR's own `losses` are never shadowed. tests/test_packaging.py fails when one is forgotten.
+    packages=[
+        'tgjar_arch',
+        'tgjar_arch.cli',
+        'tgjar_arch.datasets',
+        'tgjar_arch.demo',
+        'tgjar_arch.losses',
+        'tgjar_arch.metrics',
+        'tgjar_arch.options',
+    ],
+    package_dir={
+        'tgjar_arch.datasets': 'datasets',
+        'tgjar_arch.losses': 'losses',
+        'tgjar_arch.options': 'options',
+    },
+    package_data={
+        'tgjar_arch': ['weights/*.safetensors'],
+        'tgjar_arch.demo': ['*.json'],
+        'tgjar_arch.options': ['*.yml'],
+    },
+    install_requires=[
+        'torch>=2.4',
+        'torchvision>=0.19',
+        'mmengine>=0.10',
+        'lpips>=0.1.4',
+        'opencv-python>=4.8',
+        'pyyaml>=6.0',
+        'numpy>=1.26',
+        'transformers>=4.45',
+        'tokenizers>=0.20',
+        'safetensors>=0.4.3',
+        'tqdm>=4.64',
+        'pillow>=10.0',
+        # What BasicSR itself needs, but for tb-nightly, whose job tensorboard does.
+        'addict>=2.4',
+        'future>=0.18.3',
+        'lmdb>=1.4',
+        'requests>=2.28',
+        'scikit-image>=0.22',
+        'scipy>=1.11,<2',
+        'tensorboard>=2.14',
+        'yapf>=0.40',
+    ],
+    extras_require={
+        # BasicSR is required, but stands in an extra: pip would fetch its requirement tb-nightly even where BasicSR is
+        # installed already, which some mirrors of the package index lack, and which writes into tensorboard's folder.
+        # `make setup` and the README install BasicSR with --no-deps; `import tgjar_arch` without it says the command.
+        'basicsr': ['basicsr>=1.4.2,<1.5'],
+        'dev': ['pytest>=8', 'ruff>=0.6'],
+        'app': ['gradio>=4.44'],
+        'onnx': ['onnx>=1.16', 'onnxruntime>=1.18'],
+        'fbcnn': ['spandrel>=0.4'],
+        # pyiqa's code and some of the weights behind these metrics are for non-commercial use.
+        'metrics': ['pyiqa>=0.1.12', 'torchmetrics>=1.4'],
+        'plot': ['matplotlib>=3.8'],
+    },
+    entry_points={'console_scripts': ['tgjar = tgjar_arch.cli.main:main']},
+    zip_safe=False,
+)
