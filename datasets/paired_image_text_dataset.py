@@ -1,0 +1,315 @@
+"""The dataset of text-guided JPEG artifact removal: compressed image, original and a caption of it."""
+
+import difflib
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import Tensor
+from torch.utils import data
+
+from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
+from tgjar_arch.datasets.image_source import ImageSource
+from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, compress, double_compress
+from tgjar_arch.tokenizer import WordTokenizer, pad_ids
+
+MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the block grid of a compressed image
+
+_OWN_KEYS = frozenset({
+    'name', 'type', 'phase', 'scale', 'dataroot_gt', 'dataroot_lq', 'dataroot_text', 'io_backend', 'tokenizer',
+    'max_words', 'max_images', 'gt_size', 'use_hflip', 'qf', 'chroma', 'double_jpeg', 'caption_drop',
+})
+# What BasicSR's loaders and trainer read from the same options.
+_LOADER_KEYS = frozenset({
+    'num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio', 'prefetch_mode', 'num_prefetch_queue',
+    'pin_memory', 'persistent_workers', 'use_shuffle',
+})
+
+
+class UnusableImageError(ValueError):
+    """An image file that cannot be read, decoded or cropped."""
+
+
+@DATASET_REGISTRY.register()
+class PairedImageTextDataset(data.Dataset):
+    """Images, their JPEG-compressed versions and captions (paper, section 4.1; crops and captions as AttnGAN has them).
+
+    The compressed image is made on the fly, after the crop, so that its block grid begins at the crop's corner::
+
+        gt file -- decode -- crop gt_size -- flip --+-- JPEG at qf -- lq
+                                                    +---------------- gt
+
+    or read from `dataroot_lq`; crops then keep to its block grid. Training crops, flips and draws the caption and the
+    quality factor at random. Validation and test are the same every time: the whole image (or its centre `gt_size`),
+    the first caption, a `qf` that depends on the index only.
+
+    Captions are found as `tgjar_arch.datasets.captions.read_captions` says: in `metadata.jsonl`, or in text files
+    beside the images or under `dataroot_text`. What does not fit is counted and named in the log. Files are decoded by
+    OpenCV to 8-bit colour: grey becomes three equal channels, 16 bit is divided down, alpha is dropped, and an EXIF
+    orientation is applied.
+
+    Args:
+        opt: the options of one dataset, with these keys (others but BasicSR's loader keys are an error):
+
+            - dataroot_gt: folder (or `*.lmdb`) with the originals; may be missing outside training.
+            - dataroot_lq: folder (or `*.lmdb`) with files compressed beforehand, of the same names but any suffix. ~
+            - dataroot_text: folder or `.jsonl` file with the captions, where they do not lie with the images. ~
+            - io_backend: `{type: disk}` (default) or `{type: lmdb}`.
+            - tokenizer: path of the `tokenizer.json`; without it a batch has captions but no `text`. ~
+            - max_words: T, words kept of a caption (18, AttnGAN's for birds).
+            - max_images: use this many images, evenly spread over all. ~
+            - gt_size: crop in pixels, 256 in training; ~ (the whole image) elsewhere.
+            - use_hflip: flip half of the training images (true).
+            - qf: JPEG quality factor: `1`, `[1, 5, 10]` or `{min: 1, max: 40}`; ~ for no compression and no `lq`.
+            - chroma: subsampling, `4:2:0` (default), `4:2:2` or `4:4:4`.
+            - double_jpeg: `{prob: 0.5, qf: {min: 10, max: 95}, shift: 7}`: with this probability (1) an earlier
+              compression at this qf, its grid moved by 0 to `shift` (7) pixels down and right. ~
+            - caption_drop: probability of a training image to go without its caption (0); 1 drops it in validation too.
+
+    Items:
+        lq, gt: (3, H, W) float in [0, 1], RGB; either may be missing, see above.
+        text, text_mask: (T,) int64 and (T,) bool; only with a tokenizer.
+        caption: str, '' for none.
+        class_id: int, -1 if not known.
+        qf: int, of the last compression; only if made on the fly.
+        lq_path, gt_path: str; `lq_path` is the original's if made on the fly.
+
+    In training an image that cannot be decoded or is smaller than `gt_size` is named in the log once, and the next one
+    is taken; elsewhere it raises.
+
+    Raises:
+        ValueError: an option is not as said or unknown, a folder has no image, no caption is found though `tokenizer`
+            is given; when an item is taken, sizes of `lq` and `gt` differ, or (not in training) a file is unusable.
+        FileNotFoundError: a folder or the tokenizer is missing.
+        RuntimeError: in training, when every image is unusable.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.opt = opt
+        self._read_options(opt)
+        roots = {key: opt[key] for key in ('dataroot_gt', 'dataroot_lq') if opt.get(key) is not None}
+        self._sources = {key.removeprefix('dataroot_'): ImageSource(root, key) for key, root in roots.items()}
+        for key, source in self._sources.items():
+            if source.is_lmdb != (self._backend == 'lmdb'):
+                raise ValueError(f'io_backend is {self._backend}, but dataroot_{key} is {source.root}; an lmdb is a '
+                                 'folder *.lmdb and needs io_backend {type: lmdb}, a folder of images {type: disk}.')
+
+        main = next(iter(self._sources.values()))
+        images, report = read_captions(main, opt.get('dataroot_text'))
+        images = self._with_both_files(images)
+        if self._max_images is not None and self._max_images < len(images):
+            images = [images[i * len(images) // self._max_images] for i in range(self._max_images)]
+        self.tokenizer: WordTokenizer | None = None
+        self.tokenizer_json: str | None = None
+        if opt.get('tokenizer') is not None:
+            self.tokenizer = WordTokenizer.load(opt['tokenizer'])
+            self.tokenizer_json = self.tokenizer.to_json()
+            self._encoded = EncodedCaptions(images, self.tokenizer, self._max_words, report)
+            images = self._encoded.images
+            if not any(image.captions for image in images):
+                raise ValueError(f'{main.root}: a tokenizer is given, but no caption with a known word was found; put '
+                                 'metadata.jsonl or text files beside the images, or name their folder in '
+                                 'dataroot_text.')
+        report.without_caption = [image.name for image in images if not image.captions]
+        report.log(main.root, self._max_words)
+        self.images = images
+        captions = sum(len(image.captions) for image in images)
+        get_root_logger().info(f'{main.root}: {len(images)} images, {captions} captions.')
+
+        # Shared with the loader's workers, which start anew each epoch: a broken file is decoded and named once only.
+        self._unusable = torch.zeros(len(images), dtype=torch.uint8)
+        if self._training:
+            self._unusable.share_memory_()
+        self._worker_rng: tuple[int, random.Random] | None = None
+
+    def _read_options(self, opt: Mapping[str, Any]) -> None:
+        _check_keys(opt, _OWN_KEYS | _LOADER_KEYS, 'dataset')
+        self._training = _one_of(opt, 'phase', ('train', 'val', 'test')) == 'train'
+        backend = opt.get('io_backend') or {'type': 'disk'}
+        _check_keys(backend, {'type'}, 'io_backend')
+        self._backend = _one_of(backend, 'type', ('disk', 'lmdb'))
+        self._max_words = _whole(opt, 'max_words', 18)
+        self._max_images = _whole(opt, 'max_images', None)
+        self._gt_size = _whole(opt, 'gt_size', 256 if self._training else None)
+        self._use_hflip = self._training and opt.get('use_hflip', True)
+        self._caption_drop = _probability(opt, 'caption_drop', 0.0)
+        self._chroma = _one_of(opt, 'chroma', tuple(CHROMA)) if 'chroma' in opt else '4:2:0'
+        self._qf = None if opt.get('qf') is None else QualitySampler(opt['qf'])
+
+        double = opt.get('double_jpeg')
+        self._double_prob = 0.0
+        if double is not None:
+            _check_keys(double, {'prob', 'qf', 'shift'}, 'double_jpeg')
+            if 'qf' not in double:
+                raise ValueError('double_jpeg needs the qf of the first compression, such as {qf: {min: 10, max: 95}}.')
+            self._double_prob = _probability(double, 'prob', 1.0)
+            self._first_qf = QualitySampler(double['qf'], 'double_jpeg: qf')
+            self._max_shift = double.get('shift', MAX_SHIFT)
+            if self._max_shift not in range(MAX_SHIFT + 1):
+                raise ValueError(f'double_jpeg: shift must be from 0 to {MAX_SHIFT}, but is {self._max_shift!r}.')
+
+        has_gt, has_lq = opt.get('dataroot_gt') is not None, opt.get('dataroot_lq') is not None
+        if not has_gt and (self._training or not has_lq):
+            raise ValueError('dataroot_gt is missing; only in validation and test dataroot_lq alone is enough.')
+        if has_lq and (self._qf is not None or double is not None):
+            raise ValueError('dataroot_lq has compressed files, so qf and double_jpeg have no effect; drop either.')
+        if not has_lq and 'qf' not in opt:
+            raise ValueError('qf is missing: the JPEG quality factor(s) to compress at, or dataroot_lq with compressed '
+                             'files, or `qf: ~` for originals only.')
+        if double is not None and self._qf is None:
+            raise ValueError('double_jpeg needs qf, the quality of the last compression.')
+        if has_lq and self._use_hflip and self._gt_size % MCU:
+            raise ValueError(f'gt_size {self._gt_size} must be a multiple of {MCU} to flip files of dataroot_lq, since '
+                             'other widths move the JPEG block grid; change it or set use_hflip: false.')
+
+    def _with_both_files(self, images: list) -> list:
+        if len(self._sources) < 2:
+            return images
+        gt, lq = self._sources['gt'], self._sources['lq']
+        for have, lack in ((gt, lq), (lq, gt)):
+            names = [name for name in have.files if name not in lack.files]
+            if names:
+                more = ', ...' if len(names) > 3 else ''
+                get_root_logger().warning(f'{have.root}: {len(names)} images are not in {lack.root} and left out: '
+                                          f'{", ".join(names[:3])}{more}')
+        images = [image for image in images if image.name in lq.files]
+        if not images:
+            raise ValueError(f'no file of dataroot_lq ({lq.root}) has the name of one of dataroot_gt ({gt.root}); '
+                             'names are paths from the root without suffix.')
+        return images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]  # raises IndexError at the end, which ends a for loop
+        if not self._training:
+            return self._item(index, random.Random(index))
+        for candidate in (*range(index, len(self)), *range(index)):
+            if self._unusable[candidate]:
+                continue
+            try:
+                return self._item(candidate, self._rng())
+            except UnusableImageError as error:
+                self._unusable[candidate] = 1
+                # An error, since BasicSR mutes the warnings of all processes but the first.
+                get_root_logger().error(f'{error} The next image is taken instead.')
+        raise RuntimeError(f'none of the {len(self)} images of {self.opt["dataroot_gt"]} can be used; the log names '
+                           'each.')
+
+    def _rng(self) -> random.Random:
+        worker = data.get_worker_info()
+        if worker is None:
+            return random  # the module has the methods, and BasicSR's seed
+        # BasicSR gives the workers' `random` the same seed every epoch, so an epoch would repeat the draws of the one
+        # before. The loader's own seed differs by epoch, worker and rank, and follows BasicSR's as well.
+        if self._worker_rng is None or self._worker_rng[0] != worker.seed:
+            self._worker_rng = worker.seed, random.Random(worker.seed)
+            cv2.setNumThreads(0)  # one thread a worker: for small images OpenCV's threads cost more than they bring
+        return self._worker_rng[1]
+
+    def _item(self, index: int, rng: random.Random) -> dict[str, Any]:
+        image = self.images[index]
+        paths = {key: source.files[image.name] for key, source in self._sources.items()}
+        pixels = self._crop_and_flip({key: self._decode(key, image.name) for key in self._sources}, paths, rng)
+        item: dict[str, Any] = {'class_id': image.class_id}
+        if self._qf is not None:
+            item['qf'] = self._qf.sample(rng) if self._training else self._qf.at(index)
+            pixels['lq'] = self._degrade(pixels['gt'], item['qf'], rng)
+        item |= {key: _to_tensor(value) for key, value in pixels.items()}
+        item |= self._text(index, rng)
+        item['lq_path'] = paths.get('lq') or paths['gt']
+        if 'gt' in paths:
+            item['gt_path'] = paths['gt']
+        return item
+
+    def _decode(self, key: str, name: str) -> np.ndarray:
+        source = self._sources[key]
+        try:
+            content = source.read(name)
+            # OpenCV raises for an empty or a huge image, and returns None for any other that it cannot decode.
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, cv2.error) as error:
+            raise UnusableImageError(f'{source.files[name]} cannot be read ({str(error).strip()}).') from error
+        if image is None:
+            raise UnusableImageError(f'{source.files[name]} is no readable image ({len(content)} bytes).')
+        if self._training and min(image.shape[:2]) < self._gt_size:
+            raise UnusableImageError(f'{source.files[name]} is {image.shape[1]}x{image.shape[0]}, smaller than gt_size '
+                                     f'{self._gt_size}.')
+        return image  # (H, W, 3) uint8, BGR
+
+    def _crop_and_flip(self, pixels: dict[str, np.ndarray], paths: dict[str, str],
+                       rng: random.Random) -> dict[str, np.ndarray]:
+        shapes = {key: value.shape[:2] for key, value in pixels.items()}
+        if len(set(shapes.values())) > 1:
+            (h_gt, w_gt), (h_lq, w_lq) = shapes['gt'], shapes['lq']
+            raise ValueError(f'{paths["gt"]} is {w_gt}x{h_gt}, but its compressed version {paths["lq"]} is '
+                             f'{w_lq}x{h_lq}; both must have one size.')
+        if self._gt_size is None:
+            return pixels
+        size, (height, width) = self._gt_size, next(iter(shapes.values()))
+        step = MCU if 'lq' in pixels else 1
+        # Rows and columns that are left over, in steps of the block grid; an image smaller than the crop stays whole.
+        spare = [max(extent - size, 0) // step for extent in (height, width)]
+        top, left = (step * (rng.randint(0, s) if self._training else s // 2) for s in spare)
+        pixels = {key: value[top:top + size, left:left + size] for key, value in pixels.items()}
+        if self._use_hflip and rng.random() < 0.5:
+            pixels = {key: cv2.flip(value, 1) for key, value in pixels.items()}
+        return pixels
+
+    def _degrade(self, gt: np.ndarray, qf: int, rng: random.Random) -> np.ndarray:
+        if self._double_prob > 0 and rng.random() < self._double_prob:
+            shift = rng.randint(0, self._max_shift), rng.randint(0, self._max_shift)
+            return double_compress(gt, self._first_qf.sample(rng), qf, shift, self._chroma)
+        return compress(gt, qf, self._chroma)
+
+    def _text(self, index: int, rng: random.Random) -> dict[str, Any]:
+        captions = self.images[index].captions
+        drop = rng.random() < self._caption_drop if self._training else self._caption_drop == 1
+        keep = bool(captions) and not drop
+        choice = rng.randrange(len(captions)) if keep and self._training else 0
+        item: dict[str, Any] = {'caption': captions[choice] if keep else ''}
+        if self.tokenizer is not None:
+            ids = self._encoded.ids(index, choice) if keep else []
+            item['text'], item['text_mask'] = pad_ids(ids, self._max_words, rng if self._training else None)
+        return item
+
+
+def _to_tensor(image: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 BGR to (3, H, W) float RGB in [0, 1]."""
+    return torch.from_numpy(np.stack(cv2.split(image)[::-1])).float().div_(255)
+
+
+def _check_keys(opt: Mapping[str, Any], known: set[str] | frozenset[str], where: str) -> None:
+    for key in opt:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+            raise ValueError(f'{where}: there is no option {key!r}; the nearest is {nearest!r}.')
+
+
+def _one_of(opt: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
+    if opt.get(key) not in choices:
+        raise ValueError(f'{key} must be one of {", ".join(choices)}, but is {opt.get(key)!r}.')
+    return opt[key]
+
+
+def _whole(opt: Mapping[str, Any], key: str, default: int | None) -> int | None:
+    value = opt.get(key, default)
+    if key in opt and value is None:
+        value = default
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f'{key} must be a whole number from 1 up, but is {value!r}.')
+    return value
+
+
+def _probability(opt: Mapping[str, Any], key: str, default: float) -> float:
+    value = opt.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f'{key} must be a probability from 0 to 1, but is {value!r}.')
+    return float(value)

@@ -1,0 +1,73 @@
+"""`tgjar vocab`: build the word vocabulary, `tokenizer.json`, from captions."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tgjar_arch.datasets.captions import iter_captions
+from tgjar_arch.tokenizer import WordTokenizer
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='tgjar vocab',
+        description='Build the word vocabulary that text encoders are trained with, from all captions of one or more '
+        'data sets. Name the training and the test captions, as AttnGAN does, so that no test word is unknown.',
+        epilog='Example: tgjar vocab data/cub/train data/cub/test -o data/cub/tokenizer.json')
+    parser.add_argument('source', nargs='+', metavar='FOLDER_OR_JSONL',
+                        help='a folder with metadata.jsonl or sidecar .txt files in any depth, or one such file')
+    parser.add_argument('-o', '--output', required=True, metavar='FILE', help='where to write tokenizer.json')
+    parser.add_argument('--min-count', type=int, default=1, metavar='N',
+                        help='keep words that appear at least N times (default: 1, every word)')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='replace FILE; weights that were trained with the old one no longer fit')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `tgjar vocab`.
+
+    Returns:
+        Exit code: 0, or 1 when nothing was written; argparse exits with 2 for wrong arguments.
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.min_count < 1:
+        parser.error(f'--min-count must be 1 or more, but is {args.min_count}')
+    output = Path(args.output).expanduser()
+    if output.is_dir():
+        return _fail(f'{output} is a folder; name a file, such as {output / "tokenizer.json"}.')
+    if output.exists() and not args.overwrite:
+        return _fail(f'{output} exists, and weights trained with it would no longer fit another; to replace it, give '
+                     '--overwrite.')
+
+    captions: list[str] = []
+    for source in args.source:
+        try:
+            found = list(iter_captions(source))
+        except (FileNotFoundError, ValueError) as error:
+            return _fail(str(error))
+        if not found:
+            return _fail(f'no captions in {source}; expected metadata.jsonl, or .txt files beside the images.')
+        print(f'{source}: {len(found)} captions')
+        captions += found
+
+    try:
+        everything = WordTokenizer.build(captions)
+        tokenizer = everything if args.min_count == 1 else WordTokenizer.build(captions, args.min_count)
+    except ValueError as error:
+        return _fail(str(error))
+    tokenizer.save(output)
+    print(f'{len(captions)} captions, {everything.vocab_size - 1} different words, {tokenizer.vocab_size - 1} kept')
+    print(f'wrote {output}: vocab_size {tokenizer.vocab_size}, <end> included')
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f'tgjar vocab: {message}', file=sys.stderr)
+    return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
