@@ -27,8 +27,8 @@ test: $(STAMP)  ## run the tests (at most 10 minutes on 2 cores); ARGS="-m 'not 
 lint: $(STAMP)  ## check style with ruff
 	$(BIN)/python -m ruff check .
 
-bench: $(STAMP)  ## parameters, work and time of the networks for one 256x256 image
-	$(BIN)/tgjar bench $(ARGS)
+bench: $(STAMP)  ## measurements; each is `python -m benchmarks.NAME`
+	$(BIN)/python -m benchmarks.damsm_loss $(ARGS)
 
 clean:  ## remove build files and caches; .venv, data and results stay
 	rm -rf build dist tgjar.egg-info .pytest_cache .ruff_cache

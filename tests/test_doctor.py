@@ -1,0 +1,114 @@
+"""tgjar doctor: what it finds, and the one line it may change in BasicSR."""
+
+import os
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from tgjar_arch.cli import doctor
+
+BROKEN = b"""import torch
+# from torchvision.transforms.functional_tensor import rgb_to_grayscale, as a comment
+from torchvision.transforms.functional_tensor import rgb_to_grayscale
+
+NAME = 'torchvision.transforms.functional_tensor'
+"""
+MENDED = BROKEN.replace(b'\nfrom torchvision.transforms.functional_tensor', b'\nfrom torchvision.transforms.functional')
+
+
+@pytest.fixture
+def degradations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a BasicSR that cannot be imported, found in place of the installed one."""
+    folder = tmp_path / 'basicsr'
+    (folder / 'data').mkdir(parents=True)
+    (folder / '__init__.py').write_text('raise RuntimeError("must not be imported")\n')
+    path = folder / 'data' / 'degradations.py'
+    path.write_bytes(BROKEN)
+    path.chmod(0o640)
+    spec = ModuleSpec('basicsr', None, is_package=True)
+    spec.submodule_search_locations.append(str(folder))
+    monkeypatch.setattr(doctor, 'find_spec', {'basicsr': spec}.get)
+    return path
+
+
+def test_fix_changes_that_line_only(degradations: Path) -> None:
+    message = doctor.fix_import(doctor.degradations_file())
+    assert degradations.read_bytes() == MENDED
+    assert 'Mended' in message and str(degradations) in message
+    assert degradations.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in degradations.parent.iterdir()] == ['degradations.py']
+
+
+def test_fix_keeps_windows_line_ends(degradations: Path) -> None:
+    degradations.write_bytes(BROKEN.replace(b'\n', b'\r\n'))
+    doctor.fix_import(degradations)
+    assert degradations.read_bytes() == MENDED.replace(b'\n', b'\r\n')
+
+
+def test_fix_twice_leaves_the_file_alone(degradations: Path) -> None:
+    doctor.fix_import(degradations)
+    before = degradations.stat()
+    assert 'needs no fix' in doctor.fix_import(degradations)
+    after = degradations.stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_fix_that_cannot_be_written_says_so(degradations: Path, monkeypatch: pytest.MonkeyPatch,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(13, 'Permission denied', str(target))
+
+    monkeypatch.setattr(os, 'replace', refuse)
+    monkeypatch.setattr(doctor, 'stock_import_error', lambda: None)
+    assert doctor.main(['--fix']) == 1
+    error = capsys.readouterr().err
+    assert 'Permission denied' in error and str(degradations) in error and 'as the owner' in error
+    assert degradations.read_bytes() == BROKEN
+    assert [path.name for path in degradations.parent.iterdir()] == ['degradations.py']
+
+
+def test_without_basicsr_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, 'find_spec', lambda name: None)
+    with pytest.raises(FileNotFoundError, match='--no-deps --no-build-isolation basicsr==1.4.2'):
+        doctor.degradations_file()
+
+
+def test_stock_import_is_tried_in_a_fresh_process(degradations: Path, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    assert doctor.stock_import_error() == 'RuntimeError: must not be imported'
+
+
+def test_fix_makes_the_installed_basicsr_import(tmp_path: Path) -> None:
+    """On a copy of the installed file, with its line as the package index has it, in a process without this plugin."""
+    source = doctor.degradations_file().read_bytes()
+    copy = tmp_path / 'degradations.py'
+    copy.write_bytes(source.replace(doctor._WORKING_IMPORT, BROKEN.splitlines()[2]))
+    assert 'Mended' in doctor.fix_import(copy)
+    assert copy.read_bytes() == source.replace(BROKEN.splitlines()[2], doctor._WORKING_IMPORT)
+    done = subprocess.run([sys.executable, str(copy)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_all_in_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, 'stock_import_error', lambda: None)
+    assert doctor.main([]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert 'TGJARGenerator' in lines['arch'] and 'RRDBNet' not in lines['arch']
+    assert 'TGJARModel' in lines['model']
+    assert lines['torch'][0].isdigit()
+    assert lines['All'] == 'in order.'
+
+
+def test_what_to_do_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, 'stock_import_error',
+                        lambda: "ModuleNotFoundError: No module named 'torchvision.transforms.functional_tensor'")
+    monkeypatch.setattr(doctor, 'LIBRARIES', ('torch', 'no-such-library-tgjar'))
+    assert doctor.main([]) == 1
+    captured = capsys.readouterr()
+    assert 'tgjar doctor --fix' in captured.err
+    assert 'no-such-library-tgjar is missing: pip install no-such-library-tgjar' in captured.err
+    assert 'All in order' not in captured.out

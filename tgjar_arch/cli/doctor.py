@@ -1,0 +1,148 @@
+"""`tgjar doctor [--fix]`: is everything in place? --fix mends the installed BasicSR, so that its stock scripts run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import tgjar_arch
+from tgjar_arch.compat import INSTALL_BASICSR
+
+LIBRARIES = ('torch', 'torchvision', 'basicsr', 'mmengine', 'numpy', 'opencv-python', 'lpips', 'tokenizers',
+             'transformers', 'safetensors')
+REGISTRIES = ('arch', 'dataset', 'model', 'loss', 'metric')
+
+_BROKEN_IMPORT = re.compile(rb'^from torchvision\.transforms\.functional_tensor import rgb_to_grayscale(?=\s*$)', re.M)
+_WORKING_IMPORT = b'from torchvision.transforms.functional import rgb_to_grayscale'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the state of the installation. Returns 0 when all is in order, else 1, after saying what to do."""
+    parser = argparse.ArgumentParser(prog='tgjar doctor', description=__doc__)
+    parser.add_argument('--fix', action='store_true',
+                        help="write the import fix of BasicSR's master branch into the installed BasicSR")
+    arguments = parser.parse_args(argv)
+    to_do = []
+    if arguments.fix:
+        try:
+            print(fix_import(degradations_file()))
+        except OSError as error:
+            to_do.append(f'The import of BasicSR was not mended: {error}. Run this as the owner of that file; '
+                         '`tgjar train` and `tgjar test` work without.')
+
+    _say('tgjar', f'{tgjar_arch.__version__}  {Path(tgjar_arch.__file__).parent}')
+    _say('python', f'{platform.python_version()}  {sys.executable}')
+    for name in LIBRARIES:
+        version = _version(name)
+        _say(name, version or 'missing')
+        if version is None:
+            command = INSTALL_BASICSR if name == 'basicsr' else f'pip install {name}'
+            to_do.append(f'{name} is missing: {command}')
+    _say('device', device())
+
+    error = stock_import_error()
+    _say('stock basicsr', 'imports' if error is None else f'does not import: {error}')
+    if error is not None:
+        remedy = 'tgjar doctor --fix' if 'functional_tensor' in error else INSTALL_BASICSR
+        to_do.append(f'BasicSR\'s own train.py and test.py do not run ("{error}"): {remedy}')
+
+    for kind, names in registered().items():
+        _say(kind, ' '.join(names) or 'nothing registered')
+        if not names:
+            to_do.append(f'No {kind} is registered by tgjar_arch, so files of it are missing: install it again.')
+    folder = Path(tgjar_arch.__file__).parent / 'weights'
+    _say('weights', ' '.join(sorted(file.name for file in folder.glob('*.safetensors'))) or f'none in {folder}')
+
+    sys.stdout.flush()
+    for line in to_do:
+        print(f'TO DO: {line}', file=sys.stderr)
+    if not to_do:
+        print('All in order.')
+    return 1 if to_do else 0
+
+
+def degradations_file() -> Path:
+    """Path of the file of the installed BasicSR that holds the broken import; found without importing BasicSR."""
+    spec = find_spec('basicsr')
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(f'BasicSR is not installed ({INSTALL_BASICSR})')
+    return Path(next(iter(spec.submodule_search_locations))) / 'data' / 'degradations.py'
+
+
+def fix_import(path: Path) -> str:
+    """Replace the import of a module that torchvision 0.17 removed by the one of BasicSR's master branch.
+
+    Only that line changes; the file is exchanged in one step, and not touched when there is nothing to change.
+
+    Args:
+        path: BasicSR's `data/degradations.py`.
+
+    Returns:
+        What was done, in one line.
+
+    Raises:
+        OSError: the file cannot be read or exchanged; it is then as it was.
+    """
+    content = path.read_bytes()
+    fixed, count = _BROKEN_IMPORT.subn(_WORKING_IMPORT, content)
+    if not count:
+        return f'The import of BasicSR needs no fix ({path}).'
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    temporary = Path(name)
+    try:
+        with open(handle, 'wb') as file:
+            file.write(fixed)
+        shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return f'Mended the import of BasicSR in {path}.'
+
+
+def stock_import_error() -> str | None:
+    """Import BasicSR in a fresh process, without this plugin. Returns the last line of the error, or None."""
+    # -P: a folder named basicsr in the working directory is not the installed one
+    done = subprocess.run([sys.executable, '-P', '-c', 'import basicsr'], capture_output=True, text=True)
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f'exit code {done.returncode}'
+
+
+def registered() -> dict[str, list[str]]:
+    """Names in BasicSR's registries whose objects are defined in this package, for each kind of REGISTRIES."""
+    from basicsr.utils import registry
+
+    return {kind: sorted(name for name, entry in getattr(registry, f'{kind.upper()}_REGISTRY')
+                         if entry.__module__.startswith('tgjar_arch.')) for kind in REGISTRIES}
+
+
+def device() -> str:
+    """Describe what networks run on here."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return f'CPU, {torch.get_num_threads()} threads (torch finds no CUDA device)'
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return f'{", ".join(names)} (CUDA {torch.version.cuda})'
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _say(label: str, text: str) -> None:
+    print(f'{label:<14} {text}')

@@ -1,0 +1,67 @@
+"""`tgjar COMMAND ...`: hands over to the module of that subcommand, and imports no other."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+import tgjar_arch
+
+COMMANDS = {  # name: (module, what it does in one line)
+    'train': ('tgjar_arch.cli.train', "train from an option file, by BasicSR's trainer"),
+    'test': ('tgjar_arch.cli.test', "restore and measure the test sets of an option file, by BasicSR's tester"),
+    'vocab': ('tgjar_arch.cli.vocab', 'build the vocabulary (tokenizer.json) from captions'),
+    'export': ('tgjar_arch.cli.export', 'turn a training checkpoint into one .safetensors file'),
+    'restore': ('tgjar_arch.cli.restore', 'restore JPEG files, with captions if there are any'),
+    'demo': ('tgjar_arch.cli.demo', 'train small on the CPU, restore photographs and draw the result'),
+    'doctor': ('tgjar_arch.cli.doctor', 'check the installation; --fix mends the installed BasicSR'),
+}
+
+
+def usage() -> str:
+    """Return the help text with every command."""
+    width = max(map(len, COMMANDS))
+    lines = [f'  {name:<{width}}  {summary}' for name, (_, summary) in COMMANDS.items()]
+    return '\n'.join([
+        f'TGJAR {tgjar_arch.__version__}: text-guided JPEG artifact reduction on BasicSR',
+        '',
+        'usage: tgjar COMMAND [arguments]      tgjar COMMAND --help      tgjar --version',
+        '',
+        *lines,
+    ])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        argv: the words after `tgjar`; by default those of the command line.
+
+    Returns:
+        The exit code: the command's own; 2 for an unknown command, 130 after Ctrl-C.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ('-h', '--help', 'help'):
+        print(usage())
+        return 0
+    if argv[0] == '--version':
+        print(f'tgjar {tgjar_arch.__version__}')
+        return 0
+    name, *arguments = argv
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=2, cutoff=0.5)
+        hint = f' Did you mean {" or ".join(near)}?' if near else f' There are: {", ".join(COMMANDS)}.'
+        print(f'tgjar: no command {name!r}.{hint}', file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[name][0])
+    try:
+        return module.main(arguments) or 0
+    except KeyboardInterrupt:
+        print(f'\ntgjar {name}: interrupted', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""Option files: read, changed by --force_yml, and checked before BasicSR creates a folder or loads an image.
+
+BasicSR finds most mistakes in an option file late, and shows them as a traceback. Each check here ends in an
+`OptionError` of one line, which names the file and the key and says what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from basicsr.utils.options import ordered_yaml
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+    Registry,
+)
+
+REQUIRED = ('name', 'model_type', 'num_gpu', 'datasets', 'path')
+REQUIRED_TRAIN = (
+    'datasets:train:batch_size_per_gpu', 'datasets:train:num_worker_per_gpu', 'train:total_iter', 'logger:print_freq',
+    'logger:save_checkpoint_freq',
+)
+REQUIRED_TEST = ('val:save_img',)
+STAGE_1 = dict.fromkeys(('path:pretrain_network_t', 'path:pretrain_network_i'), (
+    'They come from stage 1, options/train_damsm_*.yml. Without it: --force_yml train:train_network_t=true '
+    'path:pretrain_network_t=~ train:damsm_opt=~'))
+FILES = {  # keys of a dataset that name files, and what to do when they are missing
+    'dataroot_gt': 'See the README for how to get the data.',
+    'dataroot_lq': 'See the README for how to get the data.',
+    'dataroot_text': 'See the README for how to get the data.',
+    'tokenizer': 'Build it with `tgjar vocab`.',
+}
+
+_INT = re.compile(r'[+-]?\d+')
+_FLOAT = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
+
+
+class OptionError(Exception):
+    """A mistake of the user's that one line explains: which file, which key, what to do."""
+
+
+def parse_value(text: str) -> Any:
+    """Value of one `--force_yml key=value`, as an option file would have it.
+
+    BasicSR's own reading leaves `1e-4` and `-1` text. `~` and `none` give None; `!!float1e-4` still works.
+    """
+    if text == '~' or text.lower() in ('none', 'null'):
+        return None
+    if text.lower() in ('true', 'false'):
+        return text.lower() == 'true'
+    if text.startswith('!!float'):
+        return float(text.removeprefix('!!float'))
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if text[:1] in ('[', '{'):
+        return _parse_texts(yaml.safe_load(text))
+    if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':
+        return text[1:-1]
+    return text
+
+
+def _parse_texts(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_parse_texts(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _parse_texts(item) for key, item in value.items()}
+    return parse_value(value) if isinstance(value, str) else value
+
+
+def read_options(path: str) -> dict[str, Any]:
+    """Read an option file with BasicSR's loader, which also executes its plugin line.
+
+    Raises:
+        OptionError: no such file, or no valid YAML (with the line).
+    """
+    try:
+        text = Path(path).read_text(encoding='utf-8')
+    except FileNotFoundError:
+        beside = sorted(file.name for file in Path(path).parent.glob('*.yml'))
+        near = difflib.get_close_matches(Path(path).name, beside, n=1)
+        hint = f' Did you mean {Path(path).parent / near[0]}?' if near else ''
+        raise OptionError(f'no option file {path}.{hint}') from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f'cannot read the option file {path}: {error}') from error
+    try:
+        options = yaml.load(text, Loader=ordered_yaml()[0])
+    except yaml.MarkedYAMLError as error:
+        line = f', line {error.problem_mark.line + 1}' if error.problem_mark else ''
+        raise OptionError(f'{path}{line}: {error.problem or error.context}; mend the YAML there.') from error
+    except yaml.YAMLError as error:
+        raise OptionError(f'{path}: {" ".join(str(error).split())}') from error
+    if not isinstance(options, dict):
+        raise OptionError(f'{path}: an option file holds `key: value` lines, but this is a {type(options).__name__}.')
+    return options
+
+
+def override(options: dict[str, Any], entries: Iterable[str], path: str) -> tuple[dict[str, Any], list[str]]:
+    """Apply `--force_yml` entries to a copy, as BasicSR does.
+
+    Args:
+        options: content of the option file.
+        entries: texts `section:key=value`.
+        path: the option file, for messages.
+
+    Returns:
+        The changed copy, and a note for every key that the file does not have.
+
+    Raises:
+        OptionError: no `=`, or a section that the file does not have.
+    """
+    options, notes = deepcopy(options), []
+    for entry in entries:
+        if entry.count('=') != 1:
+            raise OptionError(f'--force_yml {entry}: write section:key=value, without blanks, with one "=".')
+        keys, value = entry.split('=')
+        *sections, last = keys.strip().split(':')
+        block, walked = options, []
+        for section in sections:
+            if not isinstance(block.get(section), dict):
+                where = f'{path} has no section {":".join([*walked, section])}'
+                raise OptionError(f'--force_yml {entry}: {where}.{_did_you_mean(section, block)}')
+            block = block[section]
+            walked.append(section)
+        if last not in block:
+            notes.append(f'--force_yml {entry}: {path} has no such key, so it is added.{_did_you_mean(last, block)}')
+        try:
+            block[last] = parse_value(value.strip())
+        except (ValueError, yaml.YAMLError) as error:
+            raise OptionError(f'--force_yml {entry}: cannot read the value: {" ".join(str(error).split())}') from error
+    return options, notes
+
+
+def check_options(options: dict[str, Any], path: str, is_train: bool) -> None:
+    """Check what BasicSR needs of an option file, every `type`, and the keys of networks and losses.
+
+    Raises:
+        OptionError: the first mistake found.
+    """
+    required = [*REQUIRED, *(REQUIRED_TRAIN if is_train else REQUIRED_TEST)]
+    if is_train and options.get('val') is not None:
+        required += ['val:val_freq', 'val:save_img']
+    for key in required:
+        if _look_up(options, key) is None:
+            raise OptionError(f'{path}: the key {key} is missing or empty.')
+    if not is_train and options['val']['save_img'] and 'suffix' not in options['val']:
+        raise OptionError(f'{path}: the key val:suffix is missing; it ends the names of images, ~ is the name above.')
+    if not isinstance(options['name'], str):
+        raise OptionError(f'{path}: name: {options["name"]!r} must be text; put it in quotes.')
+    num_gpu = options['num_gpu']
+    if num_gpu != 'auto' and not isinstance(num_gpu, int):
+        raise OptionError(f'{path}: num_gpu: {num_gpu!r} must be auto or a number.')
+    if num_gpu != 'auto' and num_gpu > 0 and not torch.cuda.is_available():
+        raise OptionError(f'{path}: num_gpu: {num_gpu}, but no CUDA device is found; set num_gpu: auto (0 is the CPU), '
+                          'or add --force_yml num_gpu=auto.')
+    _registered(options['model_type'], MODEL_REGISTRY, 'model_type', path)
+    for key, block, registry, is_constructor in _typed_blocks(options):
+        if block.get('type') is None:
+            raise OptionError(f'{path}: the key {key}:type is missing.')
+        entry = _registered(block['type'], registry, f'{key}:type', path)
+        if is_constructor:
+            _check_keys(entry, block, key, path)
+
+
+def check_files(options: dict[str, Any], path: str, resumes: bool) -> None:
+    """Check that the data and, unless training is resumed, the weights which an option file names are there.
+
+    Raises:
+        OptionError: the first that is missing.
+    """
+    files = {f'datasets:{key}:{name}': block.get(name) for key, block in options['datasets'].items() for name in FILES}
+    if not resumes:
+        files |= {f'path:{name}': value for name, value in options['path'].items() if name.startswith('pretrain_')}
+        if options['model_type'] == 'TGJARModel' and not options.get('train', {}).get('damsm_opt'):
+            files.pop('path:pretrain_network_i', None)  # only L_IT reads it
+    for key, value in files.items():
+        if isinstance(value, str) and not Path(value).expanduser().exists():
+            hint = FILES.get(key.rpartition(':')[2]) or STAGE_1.get(key, 'Name other weights, or ~ for none.')
+            raise OptionError(f'{path}: {key}: there is no {value} (seen from {Path.cwd()}). {hint}')
+
+
+def _look_up(options: dict[str, Any], key: str) -> Any:
+    value: Any = options
+    for part in key.split(':'):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _typed_blocks(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], Registry, bool]]:
+    """Every block that names a registered class, with its registry, and whether its keys are the constructor's."""
+    for key, block in options.items():
+        if key.startswith('network_') and isinstance(block, dict):
+            yield key, block, ARCH_REGISTRY, True
+    for key, block in options['datasets'].items():
+        yield f'datasets:{key}', block or {}, DATASET_REGISTRY, False
+    for key, block in (options.get('train') or {}).items():
+        if key.endswith('_opt') and isinstance(block, dict):
+            yield f'train:{key}', block, LOSS_REGISTRY, True
+    for key, block in ((options.get('val') or {}).get('metrics') or {}).items():
+        if isinstance(block, dict):
+            yield f'val:metrics:{key}', block, METRIC_REGISTRY, False
+
+
+def _registered(name: str, registry: Registry, key: str, path: str) -> Any:
+    for candidate in (name, f'{name}_basicsr'):
+        if candidate in registry:
+            return registry.get(candidate)
+    raise OptionError(f'{path}: {key}: there is no {name!r}.{_did_you_mean(str(name), registry.keys(), show_all=True)} '
+                      'A class of a plugin needs its plugin: line at the top of the file.')
+
+
+def _check_keys(entry: Any, block: dict[str, Any], key: str, path: str) -> None:
+    parameters = inspect.signature(entry).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name in block:
+        if name != 'type' and name not in parameters:
+            raise OptionError(f'{path}: {key}: {block["type"]} has no key {name!r}.'
+                              f'{_did_you_mean(name, parameters, show_all=True)}')
+
+
+def _did_you_mean(name: str, known: Iterable[str], show_all: bool = False) -> str:
+    known = [str(item) for item in known]
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f' Did you mean {near[0]}?'
+    return f' There are: {", ".join(known)}.' if show_all else ''

@@ -1,0 +1,166 @@
+"""What `tgjar train` and `tgjar test` share: BasicSR's own pipelines, with what stops BasicSR 1.4.2 mended around them.
+
+| BasicSR 1.4.2 | here |
+|---|---|
+| a pip-installed one writes into site-packages | the working directory |
+| resuming needs a GPU, and fails on a state that a kill cut short | resume.py |
+| torchrun needs a GPU | gloo on the CPU |
+| `--force_yml train:optim_g:lr=1e-4` sets a text | a number |
+| a mistake in the option file is a traceback, after the old experiment was moved away | one line, before |
+
+The changes hold while the pipeline runs; no file and no other code is touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import basicsr.utils.options
+import torch.distributed
+import torch.multiprocessing
+from basicsr.models.base_model import BaseModel
+from torch.nn.parallel import DistributedDataParallel
+
+from tgjar_arch.cli.options import OptionError, check_files, check_options, override, parse_value, read_options
+from tgjar_arch.cli.resume import load_resume_state
+
+# Where BasicSR calls a registered constructor: a wrong argument shows up there, not in our files.
+_BUILDERS = ('basicsr.archs', 'basicsr.data', 'basicsr.losses', 'basicsr.metrics', 'basicsr.models')
+
+
+def run(argv: Sequence[str] | None, is_train: bool) -> int:
+    """Run BasicSR's training or test pipeline in the working directory.
+
+    Args:
+        argv: BasicSR's arguments; by default those of the command line after `tgjar train`.
+        is_train: train, or test.
+
+    Returns:
+        The exit code: 0; 1 when training came to an end by itself (a loss became NaN); 2 for a mistake in the options,
+        said in one line. With `--debug` or TGJAR_TRACEBACK=1 in the environment, errors come with their traceback.
+    """
+    command = 'train' if is_train else 'test'
+    argv = list(sys.argv[2:] if argv is None else argv)
+    arguments = _parser(command).parse_args(argv)
+    show_traceback = arguments.debug or os.environ.get('TGJAR_TRACEBACK', '') not in ('', '0')
+    try:
+        _check(arguments, is_train)
+        _pipeline(arguments, [f'tgjar {command}', *argv], is_train)
+    except (OptionError, FloatingPointError) as error:
+        if show_traceback:
+            raise
+        print(f'tgjar {command}: {error}', file=sys.stderr)
+        return 2 if isinstance(error, OptionError) else 1
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f'tgjar {command}', description=(
+        "BasicSR's trainer: writes experiments/NAME and tb_logger/NAME" if command == 'train' else
+        "BasicSR's tester: writes results/NAME") + ' into the working directory.')
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
+                        help='pytorch under torchrun, which starts `-m tgjar_arch train -opt FILE --launcher pytorch`')
+    parser.add_argument('--auto_resume', action='store_true', help='go on from the newest state, if there is one')
+    parser.add_argument('--debug', action='store_true', help='log every iteration, validate every 8; show tracebacks')
+    parser.add_argument('--local_rank', type=int, default=0, help='set by the launcher')
+    parser.add_argument('--force_yml', nargs='+', default=[], metavar='SECTION:KEY=VALUE',
+                        help='change options of the file, for example train:optim_g:lr=2e-4 train:gan_opt=~')
+    return parser
+
+
+def _check(arguments: argparse.Namespace, is_train: bool) -> None:
+    options = read_options(arguments.opt)
+    options, notes = override(options, arguments.force_yml, arguments.opt)
+    for note in notes:
+        print(note, file=sys.stderr)
+    check_options(options, arguments.opt, is_train)
+    check_files(options, arguments.opt, resumes=arguments.auto_resume or bool(options['path'].get('resume_state')))
+    experiment = Path('experiments', options['name']).resolve()
+    if is_train and experiment in Path(arguments.opt).resolve().parents:
+        raise OptionError(f'{arguments.opt} lies in {experiment}, where BasicSR writes its own copy; move it away.')
+    if arguments.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise OptionError('--launcher pytorch works under torchrun only: torchrun --nproc_per_node=N -m tgjar_arch '
+                          f'{"train" if is_train else "test"} -opt {arguments.opt} --launcher pytorch')
+
+
+def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) -> None:
+    module = importlib.import_module('basicsr.train' if is_train else 'basicsr.test')
+    changes = [
+        (sys, 'argv', argv),  # which BasicSR parses again, and writes into the experiment's copy of the option file
+        (basicsr.utils.options, '_postprocess_yml_value', parse_value),
+        (module, 'build_dataset', _explained(module.build_dataset, arguments.opt)),
+        (module, 'build_model', _explained(module.build_model, arguments.opt)),
+    ]
+    if arguments.launcher != 'none' and not torch.cuda.is_available():
+        changes.append((basicsr.utils.options, 'init_dist', _init_dist_cpu))
+        changes.append((BaseModel, 'model_to_device', _model_to_device_cpu))
+    if is_train:
+        changes.append((module, 'load_resume_state', load_resume_state))
+    with _replaced(changes):
+        (module.train_pipeline if is_train else module.test_pipeline)(os.getcwd())
+
+
+@contextmanager
+def _replaced(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    try:
+        for owner, name, value in changes:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in originals:
+            setattr(owner, name, value)
+
+
+def _explained(build: Callable[[dict], Any], path: str) -> Callable[[dict], Any]:
+    """Turn what a constructor has to say about its options, or a missing file, into one line."""
+
+    def explained(opt: dict) -> Any:
+        try:
+            return build(opt)
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            if not isinstance(error, OSError) and not _is_about_options(error):
+                raise
+            section = f'datasets:{opt["phase"]}' if 'phase' in opt else opt.get('model_type', '')
+            text = str(error)
+            if isinstance(error, KeyError):  # of a dictionary it holds the key alone, of ours a sentence
+                text = str(error.args[0])
+                text = text if ' ' in text else f'the key {text} is missing'
+            raise OptionError(f'{path} ({section}): {text}') from error
+
+    return explained
+
+
+def _is_about_options(error: BaseException) -> bool:
+    """Raised in this package, by a call of a registered constructor, or by BasicSR for want of a key."""
+    frame = error.__traceback__
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get('__name__', '')
+    return (module.startswith('tgjar_arch.') or module in _BUILDERS
+            or isinstance(error, KeyError) and module.startswith('basicsr.'))
+
+
+def _init_dist_cpu(launcher: str, **_: Any) -> None:
+    """BasicSR's `init_dist` where there is no GPU: gloo in place of nccl, and no device to choose."""
+    if launcher != 'pytorch':
+        raise OptionError(f'--launcher {launcher} needs GPUs; on the CPU use torchrun and --launcher pytorch.')
+    if torch.multiprocessing.get_start_method(allow_none=True) is None:
+        torch.multiprocessing.set_start_method('spawn')
+    torch.distributed.init_process_group('gloo')
+
+
+def _model_to_device_cpu(model: BaseModel, net: torch.nn.Module) -> torch.nn.Module:
+    """BasicSR's `BaseModel.model_to_device` for distributed training without a GPU."""
+    return DistributedDataParallel(net, find_unused_parameters=model.opt.get('find_unused_parameters', False))

@@ -1,0 +1,57 @@
+"""What stands between BasicSR 1.4.2 and a current Python environment.
+
+BasicSR 1.4.2 imports `torchvision.transforms.functional_tensor`, which torchvision 0.17 removed, for one function that
+lives on in `torchvision.transforms.functional` (https://github.com/XPixelGroup/BasicSR/issues/649). `prepare` gives the
+name back inside this process, with no file changed; `tgjar doctor --fix` mends the installed BasicSR itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+INSTALL_BASICSR = "pip install 'setuptools<81' wheel && pip install --no-deps --no-build-isolation basicsr==1.4.2"
+FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
+
+
+def prepare() -> None:
+    """Make `import basicsr` possible; calling it again changes nothing.
+
+    Raises:
+        ImportError: BasicSR is not installed; the message holds the command that installs it.
+    """
+    if find_spec('basicsr') is None:
+        raise ImportError(f'tgjar_arch is a plugin of BasicSR, which is not installed in {sys.prefix}. Install it: '
+                          f'{INSTALL_BASICSR}')
+    if FUNCTIONAL_TENSOR not in sys.modules and not _torchvision_has_functional_tensor():
+        sys.modules[FUNCTIONAL_TENSOR] = _functional_tensor()
+
+
+def _torchvision_has_functional_tensor() -> bool:
+    # Asking find_spec for the submodule would import torchvision; its folder tells as much.
+    spec = find_spec('torchvision')
+    if spec is None or not spec.submodule_search_locations:
+        return True  # nothing to stand in for: BasicSR's own import will say that torchvision is missing
+    folders = map(Path, spec.submodule_search_locations)
+    return any((folder / 'transforms' / 'functional_tensor.py').is_file() for folder in folders)
+
+
+def _functional_tensor() -> ModuleType:
+    """A stand-in whose one name is looked up when it is first asked for, so that torchvision is not imported here."""
+
+    def lookup(name: str) -> Any:
+        if name == 'rgb_to_grayscale':
+            from torchvision.transforms.functional import rgb_to_grayscale
+
+            return rgb_to_grayscale
+        raise AttributeError(f'torchvision has removed {FUNCTIONAL_TENSOR}; tgjar_arch.compat gives back '
+                             f'rgb_to_grayscale only, not {name}')
+
+    module = ModuleType(FUNCTIONAL_TENSOR, 'Stand-in of tgjar_arch.compat for what torchvision 0.17 removed.')
+    module.__spec__ = ModuleSpec(FUNCTIONAL_TENSOR, loader=None)
+    module.__getattr__ = lookup
+    return module
