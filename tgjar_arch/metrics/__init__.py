@@ -1,0 +1,1 @@
+"""Metrics that BasicSR's validation finds by name."""
