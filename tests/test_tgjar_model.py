@@ -1,0 +1,335 @@
+import json
+import random
+from copy import deepcopy
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.data import build_dataset
+from basicsr.models import build_model
+from torch.utils.data import DataLoader
+
+from tgjar_arch.checkpoint import load_checkpoint, save_atomically
+from tgjar_arch.tokenizer import WordTokenizer
+
+GAN = {'type': 'GANLoss', 'gan_type': 'vanilla', 'real_label_val': 1.0, 'fake_label_val': 0.0, 'loss_weight': 1e-3}
+ADAM = {'type': 'Adam', 'lr': 1e-3}
+
+
+@pytest.fixture
+def opt(photos, tmp_path):
+    """Options of a tiny stage 2 with all losses but L_IT, on three photographs."""
+    root = photos(size=64)
+    captions = [json.loads(line)['captions'] for line in (root / 'metadata.jsonl').read_text().splitlines()]
+    WordTokenizer.build(sum(captions, [])).save(tmp_path / 'tokenizer.json')
+    dataset = {'type': 'PairedImageTextDataset', 'dataroot_gt': str(root), 'io_backend': {'type': 'disk'}, 'qf': 1,
+               'tokenizer': str(tmp_path / 'tokenizer.json'), 'max_words': 8}
+    for folder in ('models', 'training_states', 'visualization'):
+        (tmp_path / folder).mkdir()
+    return {
+        'name': 'tiny', 'model_type': 'TGJARModel', 'num_gpu': 0, 'dist': False, 'rank': 0, 'world_size': 1,
+        'is_train': True,
+        'datasets': {'train': dataset | {'name': 'train', 'phase': 'train', 'gt_size': 32},
+                     'val': dataset | {'name': 'val', 'phase': 'val'}},
+        'network_g': {'type': 'TGJARGenerator', 'num_feat': 8, 'num_block': 1, 'text_dim': 16},
+        'network_d': {'type': 'TGJARDiscriminator', 'num_feat': 4},
+        'network_t': {'type': 'LSTMTextEncoder', 'vocab_size': None, 'embed_dim': 8, 'text_dim': 16},
+        'path': {key: str(tmp_path / key) for key in ('models', 'training_states', 'visualization')},
+        'train': {
+            'train_network_t': True, 'ema_decay': 0.9, 'optim_g': dict(ADAM), 'optim_d': dict(ADAM),
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.1},
+            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+            'contrastive_opt': {'type': 'PerceptualContrastiveLoss', 'loss_weight': 0.01, 'pretrained': False},
+            'gan_opt': dict(GAN)},
+        'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
+    }
+
+
+def make(opt):
+    torch.manual_seed(0)
+    return build_model(deepcopy(opt))
+
+
+def batch(opt, size=2):
+    random.seed(0)
+    return next(iter(DataLoader(build_dataset(deepcopy(opt['datasets']['train'])), batch_size=size)))
+
+
+def step(model, data, iterations=1):
+    for iteration in range(1, iterations + 1):
+        model.feed_data(data)
+        model.optimize_parameters(iteration)
+
+
+def state(net):
+    return {key: value.clone() for key, value in net.state_dict().items()}
+
+
+def changed(net, before):
+    return {key for key, value in net.named_parameters() if not torch.equal(value, before[key])}
+
+
+def test_all_losses_are_logged_and_every_network_moves(opt):
+    model, data = make(opt), batch(opt)
+    before = {label: state(getattr(model, f'net_{label}')) for label in 'gtd'}
+    step(model, data)
+    assert list(model.get_current_log()) == ['l_g_pix', 'l_g_contrastive', 'l_g_gan', 'l_d_real', 'out_d_real', 'l_d_fake',
+                                             'out_d_fake']
+    for label in 'gd':
+        net = getattr(model, f'net_{label}')
+        assert changed(net, before[label]) >= {name for name, p in net.named_parameters() if not name.startswith('null_')}
+    assert changed(model.net_t, before['t']) == set(dict(model.net_t.named_parameters()))
+
+
+@pytest.mark.parametrize('without, logged', [
+    (('gan_opt',), ['l_g_pix', 'l_g_contrastive']),
+    (('gan_opt', 'contrastive_opt'), ['l_g_pix']),
+    (('pixel_opt', 'gan_opt'), ['l_g_contrastive']),
+])
+def test_a_loss_is_present_only_if_its_option_is(opt, without, logged):
+    for key in without:
+        opt['train'][key] = None
+    if 'gan_opt' in without:
+        del opt['network_d'], opt['train']['optim_d']
+    model = make(opt)
+    step(model, batch(opt))
+    assert list(model.get_current_log()) == logged
+    assert (model.net_d is None) == ('gan_opt' in without)
+
+
+def test_the_total_is_the_weighted_sum(opt):
+    opt['train']['ema_decay'] = 0
+    model, data = make(opt), batch(opt)
+    model.feed_data(data)
+    model.net_t.eval()  # no dropout: two passes are the same
+    output = model.net_g(model.lq, model.net_t(model.ids, model.mask))
+    total = ((output - model.gt).abs().mean() + model.cri_contrastive(output, model.gt, model.lq)
+             + 1e-3 * torch.nn.functional.softplus(-model.net_d(output)).mean())
+    (expected,) = torch.autograd.grad(total, model.net_g.tail.weight)
+    model.optimizer_g.step = lambda *args, **kwargs: None
+    model.optimize_parameters(1)
+    torch.testing.assert_close(model.net_g.tail.weight.grad, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_learns(opt):
+    model, data = make(opt), batch(opt)
+    step(model, data)
+    first = model.get_current_log()['l_g_pix']
+    step(model, data, 30)
+    assert model.get_current_log()['l_g_pix'] < 0.9 * first
+
+
+def test_a_frozen_text_encoder_stays_as_it_is(opt, tmp_path):
+    make(opt).save(0, 5)
+    opt['train']['train_network_t'] = False
+    opt['path']['pretrain_network_t'] = str(tmp_path / 'models' / 'net_t_5.pth')
+    model = make(opt)
+    before = state(model.net_t)
+    step(model, batch(opt), 2)
+    assert not model.net_t.training and not any(p.requires_grad for p in model.net_t.parameters())
+    assert changed(model.net_t, before) == set()
+    assert not hasattr(model, 'net_t_ema')
+
+
+def test_average_follows_networks_and_is_what_validation_uses(opt):
+    model, data = make(opt), batch(opt)
+    before = {label: state(getattr(model, f'net_{label}_ema')) for label in 'gt'}
+    step(model, data)
+    for label in 'gt':
+        now, followed = (dict(getattr(model, f'net_{label}{kind}').named_parameters()) for kind in ('_ema', ''))
+        for key, value in now.items():
+            torch.testing.assert_close(value, 0.9 * before[label][key] + 0.1 * followed[key])
+    model.feed_data(data)
+    model.test()
+    text = model.net_t_ema(model.ids, model.mask)
+    torch.testing.assert_close(model.output, model.net_g_ema(model.lq, text).detach())
+    assert model.net_g.training and model.net_t.training and not model.net_g_ema.training
+
+
+@pytest.mark.parametrize('amp', ['bf16', 'fp16'])
+def test_mixed_precision_keeps_losses_near_float32(opt, amp):
+    data, logs = batch(opt), []
+    for value in (None, amp):
+        opt['train']['amp'] = value
+        opt['network_t']['drop_prob'] = 0.0
+        model = make(opt)
+        step(model, data)
+        logs.append(model.get_current_log())
+        assert model.output.dtype == torch.float32
+    for key in ('l_g_pix', 'l_g_contrastive', 'l_g_gan'):
+        assert logs[1][key] == pytest.approx(logs[0][key], rel=0.05)
+
+
+def test_discriminator_warm_up_leaves_the_generator_alone(opt):
+    opt['train']['net_d_init_iters'] = 1
+    model, data = make(opt), batch(opt)
+    before = state(model.net_g), state(model.net_d)
+    step(model, data)
+    assert changed(model.net_g, before[0]) == set() and changed(model.net_d, before[1])
+    assert 'l_g_pix' not in model.get_current_log()
+
+
+def test_any_network_of_basicsr_works(opt):
+    opt['network_g'] = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'upscale': 1}
+    del opt['network_t']
+    opt['train']['train_network_t'] = False
+    model = make(opt)
+    step(model, batch(opt))
+    assert not model.takes_text and 'l_g_contrastive' in model.get_current_log()
+
+
+def test_window_networks_validate_images_of_any_size(opt):
+    opt['network_g'] = {'type': 'SwinIR', 'upscale': 1, 'in_chans': 3, 'img_size': 32, 'window_size': 8, 'img_range': 1.,
+                        'depths': [1], 'embed_dim': 8, 'num_heads': [2], 'mlp_ratio': 1, 'upsampler': '',
+                        'resi_connection': '1conv'}
+    del opt['network_t']
+    opt['train']['train_network_t'] = False
+    model = make(opt)
+    model.feed_data({'lq': torch.rand(1, 3, 35, 50)})
+    model.test()
+    assert model.output.shape == (1, 3, 35, 50)
+
+
+def test_checkpoints_say_what_they_are_and_resume(opt, tmp_path):
+    model, data = make(opt), batch(opt)
+    step(model, data, 2)
+    model.save(0, 2)
+    content = load_checkpoint(tmp_path / 'models' / 'net_t_2.pth')
+    assert WordTokenizer.from_json(content['tokenizer']).to_json() == model.tokenizer.to_json()
+    assert content['max_words'] == 8
+    assert json.loads(content['network'])['vocab_size'] == model.tokenizer.vocab_size
+    for label in 'gtd':
+        opt['path'][f'pretrain_network_{label}'] = str(tmp_path / 'models' / f'net_{label}_2.pth')
+    resumed = make(opt)
+    resumed.resume_training(load_checkpoint(tmp_path / 'training_states' / '2.state'))
+    for one in (model, resumed):
+        torch.manual_seed(3)
+        step(one, data)
+    for net in ('net_g', 'net_t', 'net_d', 'net_g_ema', 'net_t_ema'):
+        for (key, a), b in zip(getattr(model, net).state_dict().items(), getattr(resumed, net).state_dict().values(),
+                               strict=True):
+            torch.testing.assert_close(a, b, msg=f'{net}.{key}')
+
+
+def test_another_vocabulary_is_refused(opt, tmp_path):
+    make(opt).save(0, 2)
+    WordTokenizer.build(['a green parrot']).save(tmp_path / 'tokenizer.json')
+    opt['path']['pretrain_network_t'] = str(tmp_path / 'models' / 'net_t_2.pth')
+    with pytest.raises(ValueError, match='another vocabulary'):
+        make(opt)
+
+
+def test_a_full_disk_keeps_the_old_checkpoint_and_goes_on(opt, tmp_path, monkeypatch):
+    model = make(opt)
+    model.save(0, 2)
+    before = (tmp_path / 'models' / 'net_g_2.pth').read_bytes()
+
+    def full(obj, file):
+        file.write(b'half a checkp')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full)
+    model.save(0, 2)
+    assert (tmp_path / 'models' / 'net_g_2.pth').read_bytes() == before
+    assert [file.name for file in (tmp_path / 'models').iterdir() if file.name.endswith('.tmp')] == []
+    with pytest.raises(OSError, match='No space left'):
+        model.save(-1, -1)
+
+
+def test_save_atomically_replaces(tmp_path):
+    save_atomically({'a': torch.ones(2)}, tmp_path / 'x.pth')
+    save_atomically({'a': torch.zeros(2)}, tmp_path / 'x.pth')
+    assert load_checkpoint(tmp_path / 'x.pth')['a'].sum() == 0
+    assert [file.name for file in tmp_path.iterdir()] == ['x.pth']
+    (tmp_path / 'cut.pth').write_bytes((tmp_path / 'x.pth').read_bytes()[:200])
+    with pytest.raises(ValueError, match='cut.pth cannot be read'):
+        load_checkpoint(tmp_path / 'cut.pth')
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda opt: opt.pop('network_d'), 'network_d is not'),
+    (lambda opt: opt['train'].update(pixel_opt=None, contrastive_opt=None), 'neither pixel_opt'),
+    (lambda opt: opt['train'].update(amp='int8'), "amp is 'int8'"),
+    (lambda opt: opt['train'].update(train_network_t=False), 'pretrain_network_t names no weights'),
+    (lambda opt: opt['network_t'].update(vocab_size=9), 'vocab_size is 9'),
+    (lambda opt: [dataset.pop('tokenizer') for dataset in opt['datasets'].values()], 'tgjar vocab'),
+    (lambda opt: opt.pop('network_t'), 'there is no network_t'),
+])
+def test_wrong_options_are_named(opt, change, message):
+    change(opt)
+    with pytest.raises(ValueError, match=message):
+        make(opt)
+
+
+def test_losses_that_became_nan_stop_the_training(opt):
+    model, data = make(opt), batch(opt)
+    with torch.no_grad():
+        model.net_g.tail.bias.fill_(float('nan'))
+    step(model, data)
+    with pytest.raises(FloatingPointError, match='l_g_pix'):
+        model.get_current_log()
+
+
+def test_validation_draws_captions_and_reports(opt, tmp_path):
+    model = make(opt)
+    loader = DataLoader(build_dataset(opt['datasets']['val']), batch_size=1)
+    model.validation(loader, 7, None, save_img=True)
+    assert set(model.metric_results) == {'psnr'} and 5 < model.metric_results['psnr'] < 40
+    folder = tmp_path / 'visualization'
+    assert (folder / 'val_7.png').is_file() and (folder / 'chelsea' / 'chelsea_7.png').is_file()
+    lines = [json.loads(line) for line in (folder / 'val_captions.jsonl').read_text().splitlines()]
+    assert lines[1] == {'file_name': 'chelsea.png', 'caption': 'a brown cat with green eyes'}
+
+
+@pytest.fixture
+def with_damsm(opt, tmp_path):
+    """The same with L_IT: frozen encoders from checkpoints."""
+    make(opt).save(0, 5)
+    opt['train'] |= {'train_network_t': False, 'damsm_opt': {'type': 'DAMSMLoss', 'loss_weight': 5e-4}}
+    opt['network_i'] = {'type': 'DAMSMImageEncoder', 'backbone': 'alexnet', 'text_dim': 16}
+    encoder = build_network(opt['network_i'])
+    save_atomically({'params': encoder.state_dict()}, tmp_path / 'models' / 'net_i_5.pth')
+    for label in 'ti':
+        opt['path'][f'pretrain_network_{label}'] = str(tmp_path / 'models' / f'net_{label}_5.pth')
+    return opt
+
+
+def test_all_four_losses_together(with_damsm):
+    model, data = make(with_damsm), batch(with_damsm)
+    before = state(model.net_i), state(model.net_t)
+    step(model, data, 2)
+    log = model.get_current_log()
+    assert {'l_g_pix', 'l_g_contrastive', 'l_g_gan', 'l_g_damsm'} <= set(log) and log['l_g_damsm'] > 0
+    assert changed(model.net_i, before[0]) == changed(model.net_t, before[1]) == set()
+    assert not model.net_i.training and all(p.grad is None for p in model.net_i.parameters())
+
+
+def test_image_text_loss_reaches_the_generator_only_through_the_image(with_damsm):
+    for key in ('contrastive_opt', 'gan_opt'):
+        with_damsm['train'][key] = None
+    gradients = []
+    for weight in (0.0, 1.0):
+        with_damsm['train']['damsm_opt']['loss_weight'] = weight
+        model = make(with_damsm)
+        step(model, batch(with_damsm))
+        gradients.append(model.net_g.tail.weight.grad.clone())
+    assert (gradients[1] - gradients[0]).abs().max() > 1e-6
+
+
+def test_dropped_captions_take_no_part_in_the_image_text_loss(with_damsm):
+    model, data = make(with_damsm), batch(with_damsm)
+    data['text_mask'][:] = False
+    step(model, data)
+    log = model.get_current_log()
+    assert log['l_g_damsm'] == 0 and log['l_g_pix'] > 0
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda opt: opt.pop('network_i'), 'needs network_i'),
+    (lambda opt: opt['path'].pop('pretrain_network_i'), 'pretrain_network_i names no weights'),
+    (lambda opt: opt['train'].update(train_network_t=True), 'train_network_t: false'),
+])
+def test_image_text_loss_says_what_it_lacks(with_damsm, change, message):
+    change(with_damsm)
+    with pytest.raises(ValueError, match=message):
+        make(with_damsm)

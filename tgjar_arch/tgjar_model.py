@@ -1,0 +1,329 @@
+"""TGJARModel: stage 2 of the paper, the text-guided GAN, inside BasicSR's trainer."""
+
+import inspect
+import json
+import math
+import os
+from collections import OrderedDict
+from copy import deepcopy
+
+import numpy as np
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils import get_root_logger, tensor2img
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from tgjar_arch.checkpoint import save_model
+from tgjar_arch.panel import draw_panel
+from tgjar_arch.text_features import TextFeatures
+from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder_options, text_extras
+
+_AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
+
+
+@MODEL_REGISTRY.register()
+class TGJARModel(SRGANModel):
+    """Trains, validates and tests a restorer with the paper's losses (eq. 6), each only if the option file has it:
+
+        L = lambda_1 L_C + lambda_2 L_R + lambda_3 L_G + lambda_4 L_IT
+
+    | loss | option (under `train`) | logged as |
+    |---|---|---|
+    | reconstruction L_R | `pixel_opt` | `l_g_pix` |
+    | contrastive L_C | `contrastive_opt` | `l_g_contrastive` |
+    | GAN L_G | `gan_opt` (needs `network_d` and `optim_d`) | `l_g_gan`, `l_d_real`, `l_d_fake` |
+    | image-text L_IT | `damsm_opt` (needs `network_i`, frozen) | `l_g_damsm` |
+
+    `network_g` may be any network of BasicSR's registry; captions go to those whose `forward` has an argument `text`.
+    `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with the
+    generator (`train: train_network_t: true`). Its checkpoint carries the tokenizer, so that weights and vocabulary cannot
+    be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), and SRGANModel's `ema_decay`, `net_d_iters`,
+    `net_d_init_iters`.
+    """
+
+    def __init__(self, opt: dict) -> None:
+        self.net_t = self.tokenizer = None
+        self.network_opts = {label: opt[f'network_{label}'] for label in ('g', 'd') if opt.get(f'network_{label}')}
+        self._shown: list[tuple[str, list]] | None = None
+        super().__init__(opt)  # builds net_g and, when training, calls init_training_settings
+        if not self.is_train:
+            self.train_text_encoder = False
+            self._build_text_encoder()
+
+    # ---------------------------------------------------------------------------------------------------- set-up
+
+    def init_training_settings(self) -> None:
+        train_opt = self.opt['train']
+        logger = get_root_logger()
+        self.train_text_encoder = train_opt.get('train_network_t', False)
+        self._build_text_encoder()
+
+        self.ema_decay = train_opt.get('ema_decay', 0)
+        if self.ema_decay > 0:
+            logger.info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
+            self.net_g_ema = self._averaged_copy(self.net_g, 'g')
+            if self.train_text_encoder:
+                self.net_t_ema = self._averaged_copy(self.net_t, 't')
+
+        def loss(key: str) -> nn.Module | None:
+            return build_loss(train_opt[key]).to(self.device) if train_opt.get(key) else None
+
+        self.cri_pix, self.cri_contrastive = loss('pixel_opt'), loss('contrastive_opt')
+        self.cri_gan = loss('gan_opt')
+        if not (self.cri_pix or self.cri_contrastive):
+            raise ValueError('train: has neither pixel_opt nor contrastive_opt; TGJARModel needs at least one of them.')
+
+        self.net_d = None
+        if self.cri_gan:
+            for section, key in ((self.opt, 'network_d'), (train_opt, 'optim_d')):
+                if not section.get(key):
+                    raise ValueError(f'train: gan_opt is given, but {key} is not; add it, or set gan_opt: ~ .')
+            self.net_d = self.model_to_device(build_network(self.opt['network_d']))
+            self.print_network(self.net_d)
+            self._load_pretrained(self.net_d, 'd')
+            self.net_d.train()
+        self.cri_damsm = loss('damsm_opt')
+        if self.cri_damsm:
+            self._build_image_encoder()
+        self.net_g.train()
+        self.net_d_iters = train_opt.get('net_d_iters', 1)
+        self.net_d_init_iters = train_opt.get('net_d_init_iters', 0)
+
+        amp = train_opt.get('amp')
+        if amp is not None and amp not in _AMP_DTYPES:
+            raise ValueError(f'train: amp is {amp!r}; it must be one of {list(_AMP_DTYPES)} or ~ (float32).')
+        self.amp_dtype = _AMP_DTYPES.get(amp)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == 'fp16')
+
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def _load_pretrained(self, net: nn.Module, label: str) -> None:
+        path_opt = self.opt['path']
+        load_path = path_opt.get(f'pretrain_network_{label}')
+        if load_path is not None:
+            self.load_network(net, load_path, path_opt.get(f'strict_load_{label}', True),
+                              path_opt.get(f'param_key_{label}', 'params'))
+
+    def _averaged_copy(self, net: nn.Module, label: str) -> nn.Module:
+        """Network that follows `net` as a moving average; when resuming, the checkpoint's own average."""
+        averaged = deepcopy(self.get_bare_model(net)).requires_grad_(False)
+        load_path = self.opt['path'].get(f'pretrain_network_{label}')
+        if load_path is not None:
+            self.load_network(averaged, load_path, self.opt['path'].get(f'strict_load_{label}', True), 'params_ema')
+        return averaged.eval()
+
+    def _build_text_encoder(self) -> None:
+        self.takes_text = 'text' in inspect.signature(self.get_bare_model(self.net_g).forward).parameters
+        network_t = self.opt.get('network_t')
+        if network_t is None:
+            if self.train_text_encoder:
+                raise ValueError('train: train_network_t is true, but there is no network_t.')
+            if self.takes_text and getattr(self.get_bare_model(self.net_g), 'uses_text', True):
+                get_root_logger().warning('There is no network_t: the generator runs without captions (null condition).')
+            return
+        self.tokenizer = read_tokenizer(self.opt)
+        self.network_opts['t'] = network_t = text_encoder_options(self.opt, self.tokenizer)
+        net_t = build_network(network_t)
+
+        load_path = self.opt['path'].get('pretrain_network_t')
+        if load_path is not None:
+            check_vocabulary(load_path, self.tokenizer)
+            self._load_pretrained(net_t, 't')
+        elif self.is_train and not self.train_text_encoder:
+            raise ValueError('network_t is frozen, but path: pretrain_network_t names no weights for it; give them (stage 1), '
+                             'or train it with the generator by train: train_network_t: true.')
+        if self.train_text_encoder:
+            self.net_t = self.model_to_device(net_t).train()
+        else:
+            self.net_t = net_t.to(self.device).requires_grad_(False).eval()
+        self.print_network(self.net_t)
+
+    def _build_image_encoder(self) -> None:
+        if not self.opt.get('network_i') or self.net_t is None or self.train_text_encoder:
+            raise ValueError('train: damsm_opt (L_IT) compares images with captions in the space of stage 1: it needs '
+                             'network_i, and network_t with train_network_t: false. Or set damsm_opt: ~ .')
+        if self.opt['path'].get('pretrain_network_i') is None:
+            raise ValueError('train: damsm_opt (L_IT) is given, but path: pretrain_network_i names no weights for network_i; '
+                             'train stage 1 first, or set damsm_opt: ~ .')
+        self.net_i = build_network(self.opt['network_i'])
+        self._load_pretrained(self.net_i, 'i')
+        self.net_i.to(self.device).requires_grad_(False).eval()
+
+    def setup_optimizers(self) -> None:
+        train_opt = self.opt['train']
+        parameters = list(self.net_g.parameters())
+        if self.train_text_encoder:
+            parameters += list(self.net_t.parameters())
+        optim_type = train_opt['optim_g'].pop('type')
+        self.optimizer_g = self.get_optimizer(optim_type, parameters, **train_opt['optim_g'])
+        self.optimizers.append(self.optimizer_g)
+        if self.net_d is not None:
+            optim_type = train_opt['optim_d'].pop('type')
+            self.optimizer_d = self.get_optimizer(optim_type, self.net_d.parameters(), **train_opt['optim_d'])
+            self.optimizers.append(self.optimizer_d)
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Let the averaged networks follow; unlike BasicSR's, buffers are copied too (any `network_g` may have BN)."""
+        average = get_ema_multi_avg_fn(decay)
+        for label in ('g', 't'):
+            averaged = getattr(self, f'net_{label}_ema', None)
+            if averaged is None:
+                continue
+            net = self.get_bare_model(getattr(self, f'net_{label}'))
+            average(list(averaged.parameters()), list(net.parameters()), None)
+            for target, source in zip(averaged.buffers(), net.buffers(), strict=True):
+                target.copy_(source)
+
+    # ---------------------------------------------------------------------------------------------------- training
+
+    def feed_data(self, data: dict) -> None:
+        self.lq = data['lq'].to(self.device, non_blocking=True)
+        if 'gt' in data:
+            self.gt = data['gt'].to(self.device, non_blocking=True)
+        elif hasattr(self, 'gt'):  # a stale one from training must not be compared with
+            del self.gt
+        self.captions = list(data.get('caption', [''] * len(self.lq)))
+        if self._shown is not None:
+            self._read += zip(data['lq_path'], self.captions, strict=True)
+        self.class_ids = data['class_id'].to(self.device, non_blocking=True) if 'class_id' in data else None
+        self.ids = self.mask = None
+        if self.net_t is not None:
+            if 'text' not in data:
+                raise KeyError('network_t is given, but the batch has no text; name the tokenizer in every dataset.')
+            self.ids = data['text'].to(self.device, non_blocking=True)
+            self.mask = data['text_mask'].to(self.device, non_blocking=True)
+
+    def _encode_text(self, net_t: nn.Module | None) -> TextFeatures | None:
+        return None if net_t is None else net_t(self.ids, self.mask)
+
+    def _restore(self, net_g: nn.Module, text: TextFeatures | None) -> Tensor:
+        return net_g(self.lq, text) if self.takes_text else net_g(self.lq)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        update_g = self.cri_gan is None or (current_iter % self.net_d_iters == 0
+                                            and current_iter > self.net_d_init_iters)
+        loss_dict = OrderedDict()
+        with torch.set_grad_enabled(update_g), self._autocast():
+            with torch.set_grad_enabled(update_g and self.train_text_encoder):
+                text = self._encode_text(self.net_t)
+            output = self._restore(self.net_g, text)
+        self.output = output.float()  # the losses are computed in float32 also under AMP
+
+        if update_g:
+            self._update_generator(loss_dict, text)
+        if self.cri_gan is not None:
+            self._update_discriminator(loss_dict)
+        self.scaler.update()
+
+        self.log_dict = loss_dict  # still on the device: reduced when asked for, so that no iteration waits for it
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def _update_generator(self, loss_dict: OrderedDict, text: TextFeatures | None) -> None:
+        self.optimizer_g.zero_grad()
+        if self.cri_pix is not None:
+            loss_dict['l_g_pix'] = self.cri_pix(self.output, self.gt)
+        if self.cri_contrastive is not None:
+            loss_dict['l_g_contrastive'] = self.cri_contrastive(self.output, self.gt, self.lq)
+        if self.cri_gan is not None:
+            self.net_d.requires_grad_(False)
+            with self._autocast():
+                prediction = self.net_d(self.output)
+            loss_dict['l_g_gan'] = self.cri_gan(prediction.float(), True, is_disc=False)
+            self.net_d.requires_grad_(True)
+        if self.cri_damsm is not None:
+            with self._autocast():
+                regions, whole = self.net_i(self.output)
+            loss_dict['l_g_damsm'] = self.cri_damsm(regions, whole, text, self.class_ids)
+        self.scaler.scale(sum(loss_dict.values())).backward()
+        self.scaler.step(self.optimizer_g)
+
+    def _update_discriminator(self, loss_dict: OrderedDict) -> None:
+        self.optimizer_d.zero_grad()
+        for name, images, is_real in (('real', self.gt, True), ('fake', self.output.detach(), False)):
+            with self._autocast():
+                prediction = self.net_d(images)
+            loss = self.cri_gan(prediction.float(), is_real, is_disc=True)
+            self.scaler.scale(loss).backward()
+            loss_dict[f'l_d_{name}'] = loss
+            loss_dict[f'out_d_{name}'] = prediction.detach().float().mean()
+        self.scaler.step(self.optimizer_d)
+
+    def get_current_log(self) -> OrderedDict:
+        log = self.reduce_loss_dict(OrderedDict((key, value.detach()) for key, value in self.log_dict.items()))
+        broken = [key for key, value in log.items() if not math.isfinite(value)]
+        if broken and not self.scaler.is_enabled():  # with fp16 the scaler skips such steps
+            raise FloatingPointError(f'{", ".join(broken)} became NaN or infinite; resume from the last checkpoint with a '
+                                     'lower learning rate, or without amp.')
+        return log
+
+    # ---------------------------------------------------------------------------------------------------- validation
+
+    def test(self) -> None:
+        """Restore `self.lq` into `self.output` with the averaged networks if there are any."""
+        net_g = getattr(self, 'net_g_ema', self.net_g)
+        net_t = getattr(self, 'net_t_ema', self.net_t)
+        modes = [(net, net.training) for net in (net_g, net_t) if net is not None]
+        for net, _ in modes:
+            net.eval()
+        lq, (height, width) = self.lq, self.lq.shape[2:]
+        # Window attention networks (SwinIR) want a multiple of their window; TGJARGenerator pads by itself.
+        multiple = self.opt['network_g'].get('window_size', 1)
+        with torch.no_grad():
+            self.lq = F.pad(lq, (0, -width % multiple, 0, -height % multiple), mode='reflect')
+            self.output = self._restore(net_g, self._encode_text(net_t))[:, :, :height, :width].float()
+        self.lq = lq
+        for net, training in modes:
+            net.train(training)
+        if self._shown is not None and len(self._shown) < self.opt['val'].get('num_shown', 4):
+            images = [self.lq, self.output, *([self.gt] if hasattr(self, 'gt') else [])]
+            self._shown.append((self.captions[0], [tensor2img(image[:1], rgb2bgr=False) for image in images]))
+
+    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+        """BasicSR's validation; besides, the first `val: num_shown` images go with their captions into one picture, in the
+        visualisation folder (with `save_img`) and in TensorBoard."""
+        self._shown, self._read = [], []
+        try:
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+            rows = self._shown
+        finally:
+            self._shown = None
+        rows = [row for row in rows if len(row[1]) == len(rows[0][1])]
+        if not rows:
+            return
+        panel = draw_panel(rows, ('JPEG', 'restored', 'original')[:len(rows[0][1])], cell=512)
+        name = dataloader.dataset.opt['name']
+        if save_img:
+            folder = self.opt['path']['visualization']
+            os.makedirs(folder, exist_ok=True)
+            panel.save(os.path.join(folder, f'{name}_{current_iter}.png'))
+            with open(os.path.join(folder, f'{name}_captions.jsonl'), 'w', encoding='utf-8') as file:
+                for lq_path, caption in self._read:
+                    line = {'file_name': os.path.basename(lq_path), 'caption': caption}
+                    file.write(json.dumps(line, ensure_ascii=False) + '\n')
+        if tb_logger is not None:
+            tb_logger.add_image(f'{name}/samples', np.asarray(panel), current_iter, dataformats='HWC')
+            tb_logger.add_text(f'{name}/captions', '\n\n'.join(caption for caption, _ in rows), current_iter)
+
+    # ---------------------------------------------------------------------------------------------------- checkpoints
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        save_model(self, 'gtd', epoch, current_iter)
+
+    def checkpoint_extras(self, label: str) -> dict:
+        """What else belongs into the checkpoint of `net_{label}`."""
+        return text_extras(self.opt, self.tokenizer) if label == 't' else {}
+
+    def resume_training(self, resume_state: dict) -> None:
+        super().resume_training(resume_state)
+        if resume_state.get('scaler'):  # empty where the state was saved without fp16
+            self.scaler.load_state_dict(resume_state['scaler'])
