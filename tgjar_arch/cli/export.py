@@ -1,0 +1,80 @@
+"""`tgjar export`: a training checkpoint becomes one file with weights, tokenizer and configuration."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tgjar_arch.checkpoint import load_checkpoint
+from tgjar_arch.weights_file import ExportedWeights, write_weights
+
+
+def collect(checkpoint: Path, averaged: bool = True) -> ExportedWeights:
+    """Gather what belongs to a generator's checkpoint.
+
+    Args:
+        checkpoint: `.../models/net_g_ITER.pth`, or an experiment's folder, whose newest checkpoint is taken. The text
+            encoder's, `net_t_ITER.pth`, lies beside it.
+        averaged: take the moving average of the weights (`params_ema`) where there is one.
+
+    Raises:
+        FileNotFoundError: when there is no such checkpoint.
+        ValueError: when it was not written by TGJARModel.
+    """
+    net_g_file = find_checkpoint(checkpoint)
+    network_g, state_g, _ = _read(net_g_file, averaged)
+    net_t_file = net_g_file.with_name(net_g_file.name.replace('net_g_', 'net_t_', 1))
+    if not net_t_file.is_file():
+        return ExportedWeights(network_g, state_g)
+    network_t, state_t, content = _read(net_t_file, averaged)
+    return ExportedWeights(network_g, state_g, network_t, state_t, content['tokenizer'], content['max_words'])
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The generator's checkpoint `path` stands for: itself, or the newest of an experiment's folder."""
+    if not path.is_dir():
+        if not path.name.startswith('net_g_'):
+            raise ValueError(f'{path} is no generator checkpoint; name experiments/NAME, or its models/net_g_ITER.pth.')
+        return path
+    # By time, not by number: after a resumed run `net_g_latest` may be older than a numbered one.
+    found = sorted([*path.glob('net_g_*.pth'), *path.glob('models/net_g_*.pth')], key=lambda file: file.stat().st_mtime_ns)
+    if not found:
+        raise FileNotFoundError(f'{path} has no checkpoint models/net_g_*.pth; has the training saved one yet?')
+    return found[-1]
+
+
+def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:
+    content = load_checkpoint(path)
+    if 'network' not in content:
+        raise ValueError(f'{path} does not say which network it is; only checkpoints that TGJARModel wrote can be exported.')
+    state = content['params_ema'] if averaged and 'params_ema' in content else content['params']
+    return json.loads(content['network']), state, content
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog='tgjar export', description=__doc__)
+    parser.add_argument('checkpoint', type=Path, help='experiments/NAME (its newest checkpoint) or .../models/net_g_ITER.pth')
+    parser.add_argument('-o', '--output', type=Path, required=True, help='file to write, .safetensors')
+    parser.add_argument('--raw', action='store_true', help='the weights themselves, not their moving average')
+    parser.add_argument('--half', action='store_true', help='store as float16: half the size')
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
+    args = parser.parse_args(argv)
+    if args.output.suffix != '.safetensors':
+        parser.error(f'the output {args.output} must end in .safetensors')
+    if args.output.exists() and not args.overwrite:
+        parser.error(f'{args.output} exists; give --overwrite to replace it')
+    try:
+        checkpoint = find_checkpoint(args.checkpoint)
+        weights = collect(checkpoint, averaged=not args.raw)
+        write_weights(args.output, weights, args.half)
+    except (OSError, ValueError) as error:
+        print(f'tgjar export: {error}', file=sys.stderr)
+        return 1
+    with_text = f', text encoder and {json.loads(weights.tokenizer)["model"]["type"]} tokenizer' if weights.tokenizer else ''
+    print(f'{args.output}: {weights.network_g["type"]}{with_text} from {checkpoint} '
+          f'({args.output.stat().st_size / 1e6:.1f} MB)')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Restore images in Python: an exported weights file in, a restored image out."""
+
+import inspect
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from PIL import Image
+from torch import Tensor
+
+from tgjar_arch.text_features import TextFeatures
+from tgjar_arch.tokenizer import tokenizer_from_json
+from tgjar_arch.weights_file import ExportedWeights, read_weights
+
+
+class Restorer:
+    """A generator with its text encoder and tokenizer, ready for use.
+
+        restorer = Restorer.from_pretrained('tgjar.safetensors')
+        restored = restorer(Image.open('bird.jpg'), 'a small yellow bird')
+
+    Args:
+        weights: content of an exported file.
+        device: where to compute; None takes the GPU if there is one.
+
+    Raises:
+        ValueError: when a network is unknown, or weights do not fit it.
+    """
+
+    def __init__(self, weights: ExportedWeights, device: str | torch.device | None = None) -> None:
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.net_g = self._build(weights.network_g, weights.state_g)
+        self.takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
+        self.net_t = self.tokenizer = None
+        if weights.network_t is not None:
+            self.net_t = self._build(weights.network_t, weights.state_t)
+            self.tokenizer = tokenizer_from_json(weights.tokenizer)
+            self.max_words = weights.max_words
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, device: str | torch.device | None = None) -> 'Restorer':
+        """Load a `.safetensors` file of `tgjar export`; nothing in it is executed."""
+        try:
+            return cls(read_weights(path), device)
+        except (RuntimeError, TypeError, KeyError) as error:  # what a state dict or arguments that do not fit raise
+            raise ValueError(f'weights file {path} does not fit the networks it names: {error}') from error
+
+    def _build(self, network: dict, state: dict[str, Tensor]) -> torch.nn.Module:
+        options = deepcopy(network)
+        net = ARCH_REGISTRY.get(options.pop('type'))(**options)
+        net.load_state_dict(state)
+        return net.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+
+    def encode(self, captions: list[str]) -> TextFeatures | None:
+        """Text features of captions; '' is no caption. None if the networks take no text."""
+        if self.net_t is None or not self.takes_text:
+            return None
+        padded = [self.tokenizer.pad(self.tokenizer.encode(caption), self.max_words) for caption in captions]
+        ids, mask = (torch.stack(part).to(self.device) for part in zip(*padded, strict=True))
+        with torch.inference_mode():
+            return self.net_t(ids, mask)
+
+    def restore(self, lq: Tensor, captions: list[str]) -> Tensor:
+        """Restore a batch: lq (N, 3, H, W), RGB in [0, 1], and N captions -> (N, 3, H, W), clipped to [0, 1]."""
+        if len(captions) != len(lq):
+            raise ValueError(f'{len(lq)} images were given with {len(captions)} captions.')
+        text = self.encode(captions)
+        lq = lq.to(self.device, torch.float32, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            out = self.net_g(lq, text) if self.takes_text else self.net_g(lq)
+        return out.clamp(0, 1)
+
+    def __call__(self, image: Image.Image | np.ndarray, caption: str | None = None) -> Image.Image | np.ndarray:
+        """Restore one image.
+
+        Args:
+            image: a PIL image, or an array (H, W, 3), RGB uint8.
+            caption: what the picture shows; None or '' for none.
+
+        Returns:
+            The restored image, of the kind and size given.
+
+        Raises:
+            ValueError: when an array is not (H, W, 3) uint8.
+        """
+        pixels = np.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image)
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(f'Restorer expects an RGB image (H, W, 3) uint8, but got {pixels.shape} {pixels.dtype}.')
+        lq = torch.tensor(pixels, device=self.device).permute(2, 0, 1)[None] / 255.
+        out = self.restore(lq, [caption or ''])[0].permute(1, 2, 0)
+        restored = (out * 255).round().to(torch.uint8).cpu().numpy()
+        return Image.fromarray(restored) if isinstance(image, Image.Image) else restored

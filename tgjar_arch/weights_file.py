@@ -1,0 +1,96 @@
+"""One file with everything a restoration needs: weights, tokenizer and configuration, as safetensors.
+
+The file holds the tensors `net_g.*` and `net_t.*`; its metadata holds `network_g` and `network_t` (type and arguments, JSON),
+`tokenizer` (a tokenizer.json), `max_words` and the format's version. Reading it executes nothing.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+_FORMAT = 'tgjar-1'
+
+
+@dataclass
+class ExportedWeights:
+    """What an exported file holds.
+
+    Attributes:
+        network_g: type and arguments of the generator, as under `network_g` in an option file.
+        state_g: its state dict.
+        network_t: the same of the text encoder; None if the generator takes no captions.
+        state_t: its state dict; empty without a text encoder.
+        tokenizer: the tokenizer's JSON; None without a text encoder.
+        max_words: words kept of a caption.
+    """
+
+    network_g: dict[str, Any]
+    state_g: dict[str, Tensor]
+    network_t: dict[str, Any] | None = None
+    state_t: dict[str, Tensor] | None = None
+    tokenizer: str | None = None
+    max_words: int = 0
+
+
+def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False) -> None:
+    """Write one `.safetensors` file, whole or not at all.
+
+    Args:
+        path: the file; its folder is made.
+        weights: what to write.
+        half: store floating-point tensors as float16, half the size; they are read back as float32.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f'net_g.{key}': value for key, value in weights.state_g.items()}
+    metadata = {'format': _FORMAT, 'network_g': json.dumps(weights.network_g)}
+    if weights.network_t is not None:
+        tensors |= {f'net_t.{key}': value for key, value in weights.state_t.items()}
+        metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
+                     'max_words': str(weights.max_words)}
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_weights(path: str | Path) -> ExportedWeights:
+    """Read a file of `write_weights`, floating-point tensors as float32.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'weights file {path} does not exist; make one with `tgjar export`.')
+    try:
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f'weights file {path} is no safetensors file, or truncated ({error}); make one with '
+                         '`tgjar export`.') from error
+    if metadata.get('format') != _FORMAT:
+        raise ValueError(f'weights file {path} was not written by `tgjar export` (format {metadata.get("format")!r}, expected '
+                         f'{_FORMAT!r}).')
+    tensors = {key: value.to(torch.float32) if value.is_floating_point() else value for key, value in tensors.items()}
+
+    def state(label: str) -> dict[str, Tensor]:
+        prefix = f'net_{label}.'
+        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+    network_t = metadata.get('network_t')
+    return ExportedWeights(json.loads(metadata['network_g']), state('g'), json.loads(network_t) if network_t else None,
+                           state('t'), metadata.get('tokenizer'), int(metadata.get('max_words', 0)))
