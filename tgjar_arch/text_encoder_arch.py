@@ -1,6 +1,5 @@
 """Text encoders: from word ids to word and sentence features (paper 3.2, eq. 3)."""
 
-import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence

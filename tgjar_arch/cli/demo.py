@@ -1,0 +1,146 @@
+"""`tgjar demo`: the whole way on eight photographs, on the CPU, in a few minutes: vocabulary, training, export, restoration."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from basicsr.metrics import calculate_niqe, calculate_psnr
+from PIL import Image
+from tqdm import tqdm
+
+import tgjar_arch
+from tgjar_arch.cli import export, restore, vocab
+from tgjar_arch.panel import draw_panel
+
+NAME = 'train_tgjar_demo'
+SHORTER_SIDE = 240  # pixels; keeps training and NIQE short
+QF = 1
+_PROGRESS = re.compile(r'iter:\s*([\d,]+).*?l_g_pix: (\S+)')
+
+
+def option_file(name: str) -> Path:
+    """Path of a shipped option file, in a source checkout or installed.
+
+    Raises:
+        FileNotFoundError: when there is none of that name.
+    """
+    for folder in tgjar_arch.__path__:
+        path = Path(folder) / 'options' / f'{name}.yml'
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f'the option file {name}.yml is missing from the installation.')
+
+
+def prepare(output: Path) -> None:
+    """Write the photographs with their captions, and their JPEG files at QF 1, below `output`."""
+    photos, compressed = output / 'data' / 'demo' / 'photos', output / f'jpeg_qf{QF}'
+    captions = json.loads(resources.files('tgjar_arch.demo').joinpath('captions.json').read_text(encoding='utf-8'))
+    source = Path(skimage.data.__file__).parent
+    # Everything below is made here and anew each time.
+    for folder in (photos, compressed, output / 'restored', output / 'experiments' / NAME, output / 'tb_logger' / NAME):
+        shutil.rmtree(folder, ignore_errors=True)
+    photos.mkdir(parents=True)
+    compressed.mkdir()
+    with open(photos / 'metadata.jsonl', 'w', encoding='utf-8') as metadata:
+        for file_name, sentences in captions.items():
+            with Image.open(source / file_name) as image:
+                scale = SHORTER_SIDE / min(image.size)
+                photo = image.convert('RGB').resize([round(side * scale) for side in image.size], Image.LANCZOS)
+            stem = Path(file_name).stem
+            photo.save(photos / f'{stem}.png')
+            photo.save(compressed / f'{stem}.jpg', quality=QF, subsampling='4:2:0')
+            (compressed / f'{stem}.txt').write_text(sentences[0] + '\n', encoding='utf-8')
+            metadata.write(json.dumps({'file_name': f'{stem}.png', 'captions': sentences}) + '\n')
+
+
+def train(output: Path, extra: list[str]) -> None:
+    """Train in a process of its own, BasicSR's log in `output/train.log`.
+
+    Raises:
+        RuntimeError: when the training failed.
+    """
+    # The same python, wherever it runs: a checkout need not be installed for that.
+    environment = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [
+        str(Path(tgjar_arch.__file__).resolve().parents[1]), os.environ.get('PYTHONPATH')])), 'PYTHONUNBUFFERED': '1'}
+    options = option_file(NAME)
+    total = int(re.search(r'^  total_iter: (\d+)', options.read_text(encoding='utf-8'), re.MULTILINE)[1])
+    for entry in extra:
+        if entry.startswith('train:total_iter='):
+            total = int(entry.rpartition('=')[2])
+    command = [sys.executable, '-m', 'tgjar_arch', 'train', '-opt', str(options)]
+    command += ['--force_yml', *extra] if extra else []
+    log_file = output / 'train.log'
+    with (open(log_file, 'w', encoding='utf-8') as log,
+          subprocess.Popen(command, cwd=output, env=environment, text=True, encoding='utf-8', errors='replace',
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
+          tqdm(total=total, desc='train', unit='it') as progress):
+        for line in process.stdout:
+            log.write(line)
+            if found := _PROGRESS.search(line):
+                progress.update(int(found[1].replace(',', '')) - progress.n)
+                progress.set_postfix_str(f'L1 {float(found[2]):.4f}')
+    if process.returncode:
+        raise RuntimeError(f'the training failed (exit code {process.returncode}); the end of {log_file}:\n'
+                           + ''.join(log_file.read_text(encoding='utf-8').splitlines(keepends=True)[-15:]))
+
+
+def compare(output: Path) -> bool:
+    """Write the picture and the table; True if the restored photographs beat the JPEG files in PSNR."""
+    rows, scores, lines = [], [], ['| photograph | JPEG PSNR | restored PSNR | JPEG NIQE | restored NIQE |',
+                                   '|---|---|---|---|---|']
+    for source in sorted((output / f'jpeg_qf{QF}').glob('*.jpg')):
+        files = (source, output / 'restored' / f'{source.stem}.png', output / 'data/demo/photos' / f'{source.stem}.png')
+        jpeg, restored, original = (np.asarray(Image.open(file).convert('RGB')) for file in files)
+        rows.append((source.with_suffix('.txt').read_text(encoding='utf-8').strip(), (jpeg, restored, original)))
+        scores.append([calculate_psnr(image, original, crop_border=0) for image in (jpeg, restored)]
+                      + [float(calculate_niqe(image[..., ::-1], crop_border=0)) for image in (jpeg, restored)])
+        lines.append(f'| {source.stem} | ' + ' | '.join(f'{score:.2f}' for score in scores[-1]) + ' |')
+    mean = np.mean(scores, axis=0)
+    lines.append('| **mean** | ' + ' | '.join(f'{score:.2f}' for score in mean) + ' |')
+    table = '\n'.join(lines)
+    (output / 'table.md').write_text(table + '\n', encoding='utf-8')
+    draw_panel(rows, (f'JPEG, quality {QF}', 'restored', 'original'), cell=320).save(output / 'demo.png')
+    print(f'\nPSNR in dB, higher is better; NIQE, lower is better\n{table}\n')
+    return bool(mean[1] > mean[0])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog='tgjar demo', description=__doc__)
+    parser.add_argument('-o', '--output', type=Path, default=Path('demo_output'), help='folder for everything it makes')
+    parser.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='change the training, as BasicSR does, e.g. train:total_iter=100')
+    args = parser.parse_args(argv)
+    start, output = time.time(), args.output.resolve()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        prepare(output)
+        demo_data = output / 'data' / 'demo'
+        weights = output / 'tgjar_demo.safetensors'
+        codes = [vocab.main([str(demo_data / 'photos'), '-o', str(demo_data / 'tokenizer.json'), '--overwrite'])]
+        train(output, args.force_yml)
+        codes.append(export.main([str(output / 'experiments' / NAME), '-o', str(weights), '--overwrite']))
+        codes.append(restore.main(['-i', str(output / f'jpeg_qf{QF}'), '-o', str(output / 'restored'),
+                                   '--weights', str(weights), '--overwrite']))
+        if any(codes):
+            return 1
+        better = compare(output)
+    except (OSError, RuntimeError) as error:
+        print(f'tgjar demo: {error}', file=sys.stderr)
+        return 1
+    print(f'{time.time() - start:.0f} s. The picture: {output / "demo.png"}')
+    if not better:
+        print('The restored photographs do not beat the JPEG files in PSNR.', file=sys.stderr)
+    return 0 if better else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

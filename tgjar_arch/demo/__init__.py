@@ -1,0 +1,1 @@
+"""Hand-written captions of scikit-image's bundled photographs, for `tgjar demo`."""
