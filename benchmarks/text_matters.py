@@ -2,9 +2,10 @@
 
     python -m benchmarks.text_matters -o docs/text_matters.png
 
-The shapes are muted: their chroma lies so near to grey that at quality 1 every chroma coefficient rounds to zero (step 255,
-and 8 * 15 < 255 / 2). So the compressed image is grey, and only the caption knows the colour. The same small model is trained
-twice through TGJARModel, with the captions and without, for the same number of iterations; then the colour word is swapped.
+The shapes are muted: their chroma lies so near to grey that at quality 1 every chroma coefficient rounds to zero (step
+255, and 8 * 15 < 255 / 2). So the compressed image is grey, and only the caption knows the colour. The same small model
+is trained twice through TGJARModel, with the captions and without, for the same number of iterations; then the colour
+word is swapped.
 """
 
 import argparse
@@ -28,8 +29,10 @@ from tgjar_arch.tokenizer import WordTokenizer, pad_ids
 
 SIZE = 32  # pixels
 CHROMA = 15  # distance from grey in Cb, Cr
-LUMA = (160, 96)  # of the shape and the ground: levels that JPEG's step of 255 / 8 keeps, so that colour is what is lost
-COLOURS = {name: k * math.pi / 3 for k, name in enumerate(('blue', 'violet', 'red', 'yellow', 'green', 'cyan'))}  # hue angle
+# of the shape and the ground: levels that JPEG's step of 255 / 8 keeps, so that colour is what is lost
+LUMA = (160, 96)
+# hue angles
+COLOURS = {name: k * math.pi / 3 for k, name in enumerate(('blue', 'violet', 'red', 'yellow', 'green', 'cyan'))}
 SHAPES = ('circle', 'square', 'triangle')
 MAX_WORDS = 6
 
@@ -78,7 +81,8 @@ def options(root: Path, iterations: int, guided: bool) -> dict:
         'network_g': {'type': 'TGJARGenerator', 'num_feat': 16, 'num_block': 1, 'text_dim': 32,
                       'use_global_fusion': guided, 'use_local_fusion': guided},
         'network_t': {'type': 'LSTMTextEncoder', 'vocab_size': None, 'embed_dim': 32, 'text_dim': 32, 'drop_prob': 0.0},
-        # MSE, not L1: as long as the caption is not understood, grey is the median of six colours, and L1 stays there long.
+        # MSE, not L1: as long as the caption is not understood, grey is the median of six colours, and L1 stays there
+        # long.
         'train': {'train_network_t': guided, 'pixel_opt': {'type': 'MSELoss', 'loss_weight': 1.0, 'reduction': 'mean'},
                   'optim_g': {'type': 'Adam', 'lr': 2e-3},
                   'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [iterations], 'restart_weights': [1],

@@ -34,7 +34,10 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def deterministic() -> None:
-    """Start every test from one seed, on one thread: the networks are tiny, and threads would only wait for each other."""
+    """Start every test from one seed, on one thread.
+
+    The networks are tiny, and threads would only wait for each other.
+    """
     torch.manual_seed(0)
     torch.set_num_threads(1)
 

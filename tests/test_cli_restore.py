@@ -38,7 +38,8 @@ def experiment(tmp_path, tokenizer):
             nets[kind] = TGJARGenerator(**G).state_dict()
         save_atomically(nets | {'network': json.dumps({'type': 'TGJARGenerator', **G})}, models / f'net_g_{suffix}.pth')
         network = {'vocab_size': tokenizer.vocab_size, 'embed_dim': 8, 'text_dim': 16}
-        save_atomically({'params': LSTMTextEncoder(**network).state_dict(), 'tokenizer': tokenizer.to_json(), 'max_words': 6,
+        save_atomically({'params': LSTMTextEncoder(**network).state_dict(), 'tokenizer': tokenizer.to_json(),
+                         'max_words': 6,
                          'network': json.dumps({'type': 'LSTMTextEncoder', **network})}, models / f'net_t_{suffix}.pth')
         os.utime(models / f'net_g_{suffix}.pth', (k, k))
     return models.parent
@@ -171,7 +172,8 @@ def test_a_folder_with_bad_files(tmp_path, weights, capsys):
     assert '2 restored' in captured.out and '4 failed' in captured.out
     for name in ('c.jpg', 'empty.jpg', 'text.jpg', 'small.jpg'):
         assert f'failed: {root / name}' in captured.err
-    assert sorted(path.relative_to(out).as_posix() for path in out.rglob('*') if path.is_file()) == ['a.png', 'deep/b.png']
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob('*') if path.is_file())
+    assert written == ['a.png', 'deep/b.png']
     stamp = (out / 'a.png').stat().st_mtime_ns
     assert restore.main(arguments) == 1
     assert '0 restored' in (text := capsys.readouterr().out) and '2 already there' in text
@@ -185,7 +187,8 @@ def test_a_folder_with_bad_files(tmp_path, weights, capsys):
     (lambda t, w: ['-i', t / 'none', '-o', t / 'out', '--weights', w], 'no JPEG file'),
     (lambda t, w: ['-i', t / 'in', '-o', t / 'in', '--weights', w], 'same folder'),
     (lambda t, w: ['-i', t / 'in', '-o', w, '--weights', w], 'is a file'),
-    (lambda t, w: ['-i', t / 'in', '-o', t / 'out', '--weights', t / 'no.safetensors'], 'no.safetensors does not exist'),
+    (lambda t, w: ['-i', t / 'in', '-o', t / 'out', '--weights', t / 'no.safetensors'],
+     'no.safetensors does not exist'),
     (lambda t, w: ['-i', t / 'in', '-o', t / 'out', '--weights', w, '--device', 'gpu7'], 'gpu7'),
 ])
 def test_what_cannot_start_says_why(tmp_path, weights, capsys, arguments, message):

@@ -73,11 +73,12 @@ def test_all_losses_are_logged_and_every_network_moves(opt):
     model, data = make(opt), batch(opt)
     before = {label: state(getattr(model, f'net_{label}')) for label in 'gtd'}
     step(model, data)
-    assert list(model.get_current_log()) == ['l_g_pix', 'l_g_contrastive', 'l_g_gan', 'l_d_real', 'out_d_real', 'l_d_fake',
-                                             'out_d_fake']
+    assert list(model.get_current_log()) == ['l_g_pix', 'l_g_contrastive', 'l_g_gan', 'l_d_real', 'out_d_real',
+                                             'l_d_fake', 'out_d_fake']
     for label in 'gd':
         net = getattr(model, f'net_{label}')
-        assert changed(net, before[label]) >= {name for name, p in net.named_parameters() if not name.startswith('null_')}
+        trained = {name for name, p in net.named_parameters() if not name.startswith('null_')}
+        assert changed(net, before[label]) >= trained
     assert changed(model.net_t, before['t']) == set(dict(model.net_t.named_parameters()))
 
 
@@ -179,9 +180,9 @@ def test_any_network_of_basicsr_works(opt):
 
 
 def test_window_networks_validate_images_of_any_size(opt):
-    opt['network_g'] = {'type': 'SwinIR', 'upscale': 1, 'in_chans': 3, 'img_size': 32, 'window_size': 8, 'img_range': 1.,
-                        'depths': [1], 'embed_dim': 8, 'num_heads': [2], 'mlp_ratio': 1, 'upsampler': '',
-                        'resi_connection': '1conv'}
+    opt['network_g'] = {'type': 'SwinIR', 'upscale': 1, 'in_chans': 3, 'img_size': 32, 'window_size': 8,
+                        'img_range': 1., 'depths': [1], 'embed_dim': 8, 'num_heads': [2], 'mlp_ratio': 1,
+                        'upsampler': '', 'resi_connection': '1conv'}
     del opt['network_t']
     opt['train']['train_network_t'] = False
     model = make(opt)

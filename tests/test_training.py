@@ -19,8 +19,9 @@ from tgjar_arch.cli.doctor import stock_import_error
 ROOT = Path(__file__).resolve().parents[1]
 BASICSR = Path(importlib.util.find_spec('basicsr').origin).parent
 TINY = [
-    'num_gpu=0', 'datasets:train:gt_size=32', 'datasets:train:num_worker_per_gpu=0', 'datasets:train:batch_size_per_gpu=2',
-    'datasets:val:max_images=2', 'network_g:num_feat=8', 'network_g:num_block=1', 'network_g:text_dim=16',
+    'num_gpu=0', 'datasets:train:gt_size=32', 'datasets:train:num_worker_per_gpu=0',
+    'datasets:train:batch_size_per_gpu=2', 'datasets:val:max_images=2',
+    'network_g:num_feat=8', 'network_g:num_block=1', 'network_g:text_dim=16',
     'network_d:num_feat=4', 'network_t:embed_dim=8', 'network_t:text_dim=16', 'path:pretrain_network_t=~',
     'train:train_network_t=True', 'train:damsm_opt=~', 'train:contrastive_opt:pretrained=False', 'train:total_iter=2',
     'val:val_freq=2', 'val:save_img=True', 'val:pbar=False', 'logger:print_freq=1', 'logger:save_checkpoint_freq=1',
@@ -60,7 +61,8 @@ def logged(text, key):
     return [float(value) for value in re.findall(rf'{key}: (\S+)', text)]
 
 
-@pytest.mark.skipif(stock_import_error() is not None, reason='the stock BasicSR does not import; run `tgjar doctor --fix`')
+@pytest.mark.skipif(stock_import_error() is not None,
+                    reason='the stock BasicSR does not import; run `tgjar doctor --fix`')
 def test_stock_scripts_run_our_option_files(workspace, tmp_path):
     # The stock trainer writes beside the package, so it gets its own name there, which is removed again.
     name = f'train_tgjar_cub_test_{os.getpid()}'
@@ -74,8 +76,8 @@ def test_stock_scripts_run_our_option_files(workspace, tmp_path):
         assert {path.name for path in models.iterdir()} == {
             f'net_{label}_{suffix}.pth' for label in 'gtd' for suffix in ('1', '2', 'latest')}
         test = ['num_gpu=0', f'name={name}', *(entry for entry in TINY if entry.startswith(('network_g', 'network_t'))),
-                f'path:pretrain_network_g={models}/net_g_latest.pth', f'path:pretrain_network_t={models}/net_t_latest.pth',
-                'val:pbar=False']
+                f'path:pretrain_network_g={models}/net_g_latest.pth',
+                f'path:pretrain_network_t={models}/net_t_latest.pth', 'val:pbar=False']
         text = run(BASICSR / 'test.py', '-opt', workspace('test_tgjar_cub'), '--force_yml', *test)
         assert '# psnr:' in text
         pictures = out['results'] / 'visualization' / 'cub_qf1'
@@ -104,16 +106,18 @@ def test_train_resume_test_export_restore(workspace, tmp_path):
     assert iterations == ['3', '4']
 
     weights = tmp_path / 'w.safetensors'
-    assert '4' in run('-m', 'tgjar_arch', 'export', experiment, '-o', weights) and weights.is_file()
+    assert 'net_g_latest' in run('-m', 'tgjar_arch', 'export', experiment, '-o', weights) and weights.is_file()
     from PIL import Image
     Image.open(tmp_path / 'data/cub/test/chelsea.png').save(tmp_path / 'cat.jpg', quality=1)
-    text = run('-m', 'tgjar_arch', 'restore', '-i', 'cat.jpg', '-o', 'out', '--weights', weights, '--caption', 'a brown cat')
+    text = run('-m', 'tgjar_arch', 'restore', '-i', 'cat.jpg', '-o', 'out', '--weights', weights,
+               '--caption', 'a brown cat')
     assert '1 restored' in text and Image.open(tmp_path / 'out' / 'cat.png').size == (200, 200)
 
 
 def test_killed_while_training_it_resumes(workspace, tmp_path):
     options = workspace('train_tgjar_cub')
-    endless = [entry for entry in TINY if 'total_iter' not in entry] + ['train:total_iter=100000', 'val:val_freq=100000']
+    endless = [*(entry for entry in TINY if 'total_iter' not in entry),
+               'train:total_iter=100000', 'val:val_freq=100000']
     command = [sys.executable, '-m', 'tgjar_arch', 'train', '-opt', options, '--force_yml', *endless]
     states = tmp_path / 'experiments' / 'train_tgjar_cub' / 'training_states'
     environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
@@ -130,15 +134,17 @@ def test_killed_while_training_it_resumes(workspace, tmp_path):
     for path in (*states.glob('*.state'), *(states.parent / 'models').glob('*.pth')):
         torch.load(path, weights_only=True)  # every file is whole
     newest = max(int(path.stem) for path in states.glob('*.state'))
-    longer = [entry for entry in TINY if 'total_iter' not in entry] + [f'train:total_iter={newest + 1}', 'val:val_freq=100000']
+    longer = [*(entry for entry in TINY if 'total_iter' not in entry),
+              f'train:total_iter={newest + 1}', 'val:val_freq=100000']
     text = run('-m', 'tgjar_arch', 'train', '-opt', options, '--auto_resume', '--force_yml', *longer)
     assert re.findall(r'iter:\s+([\d,]+), lr', text) == [f'{newest + 1:,}']
 
 
 def test_another_restorer_trains_with_our_losses(workspace):
-    small = ['num_gpu=0', 'datasets:train:gt_size=32', 'datasets:train:num_worker_per_gpu=0', 'datasets:val:max_images=1',
-             'datasets:train:batch_size_per_gpu=2', 'network_g:depths=[1]', 'network_g:num_heads=[2]', 'network_g:embed_dim=8',
-             'network_g:img_size=32', 'network_d:num_feat=4', 'train:contrastive_opt:pretrained=False', 'train:total_iter=2',
+    small = ['num_gpu=0', 'datasets:train:gt_size=32', 'datasets:train:num_worker_per_gpu=0',
+             'datasets:val:max_images=1', 'datasets:train:batch_size_per_gpu=2', 'network_g:depths=[1]',
+             'network_g:num_heads=[2]', 'network_g:embed_dim=8', 'network_g:img_size=32', 'network_d:num_feat=4',
+             'train:contrastive_opt:pretrained=False', 'train:total_iter=2',
              'val:val_freq=2', 'val:pbar=False', 'logger:print_freq=1', 'logger:save_checkpoint_freq=2']
     text = run('-m', 'tgjar_arch', 'train', '-opt', workspace('train_swinir_contrastive_cub'), '--force_yml', *small)
     assert len(logged(text, 'l_g_contrastive')) == 2 and '# psnr:' in text

@@ -47,16 +47,16 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises pickle, zip, runtime and EOF errors here
-        raise ValueError(f'checkpoint {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}); it is '
-                         'truncated or no PyTorch checkpoint of tensors and plain containers.') from error
+        raise ValueError(f'checkpoint {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}); it '
+                         'is truncated or no PyTorch checkpoint of tensors and plain containers.') from error
 
 
 def save_model(model: BaseModel, labels: str, epoch: int, current_iter: int) -> None:
     """Write a model's networks, then its training state, as BasicSR names them; on the first process only.
 
-    Besides BasicSR's `params` (and `params_ema` from `net_X_ema`), a network's file says which network it is (`network`, JSON
-    of `model.network_opts[X]`) and what `model.checkpoint_extras(X)` adds. A failed write keeps the files before it; training
-    goes on, except when it was the last.
+    Besides BasicSR's `params` (and `params_ema` from `net_X_ema`), a network's file says which network it is
+    (`network`, JSON of `model.network_opts[X]`) and what `model.checkpoint_extras(X)` adds. A failed write keeps the
+    files before it; training goes on, except when it was the last.
 
     Args:
         model: the model, with networks `net_X`.
@@ -94,8 +94,8 @@ def save_model(model: BaseModel, labels: str, epoch: int, current_iter: int) -> 
     except OSError as error:
         if current_iter == -1:
             raise
-        get_root_logger().error(f'The checkpoint of iteration {current_iter} was not saved: {error}. Training goes on; the '
-                                'checkpoints before it are untouched.')
+        get_root_logger().error(f'The checkpoint of iteration {current_iter} was not saved: {error}. Training goes on; '
+                                'the checkpoints before it are untouched.')
 
 
 def _on_cpu(net: torch.nn.Module) -> dict[str, torch.Tensor]:

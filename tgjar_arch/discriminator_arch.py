@@ -8,13 +8,13 @@ from torch import Tensor, nn
 class TGJARDiscriminator(nn.Module):
     """Convolutions, batch normalisation and global average pooling; one logit an image, any image size.
 
-    The paper takes SRGAN's GAN loss (https://arxiv.org/abs/1609.04802); the layer list follows SRGAN's discriminator, with
-    global average pooling in the place of its size-bound fully connected layer::
+    The paper takes SRGAN's GAN loss (https://arxiv.org/abs/1609.04802); the layer list follows SRGAN's discriminator,
+    with global average pooling in the place of its size-bound fully connected layer::
 
         Conv3-C -- [Conv3-C /2] -- [Conv3-2C] -- [Conv3-2C /2] -- ... -- [Conv3-8C /2] -- GAP -- FC -- LReLU -- FC
 
-    where /2 is stride 2 and [.] is followed by BN; LeakyReLU(0.2) after every convolution. There is no sigmoid at the end:
-    BasicSR's `GANLoss(gan_type='vanilla')` takes logits.
+    where /2 is stride 2 and [.] is followed by BN; LeakyReLU(0.2) after every convolution. There is no sigmoid at the
+    end: BasicSR's `GANLoss(gan_type='vanilla')` takes logits.
 
     Args:
         num_in_ch: image channels.

@@ -23,7 +23,8 @@ class GlobalFusion(nn.Module):
     def __init__(self, num_feat: int = 128, text_dim: int = 256) -> None:
         super().__init__()
         self.conv_global = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        # The paper names two FC layers and no activation; without one between them they would collapse into a single one.
+        # The paper names two FC layers and no activation; without one between them they would collapse into a single
+        # one.
         self.fc = nn.Sequential(
             nn.Linear(num_feat + text_dim, num_feat), nn.LeakyReLU(0.2), nn.Linear(num_feat, num_feat))
         self.conv_fuse = nn.Conv2d(2 * num_feat, num_feat, 3, 1, 1)
@@ -45,8 +46,8 @@ class GlobalFusion(nn.Module):
 class LocalFusion(nn.Module):
     """Image-text local fusion module (LFM): every position attends to the words that describe it.
 
-    Paper 3.2, Figure 3 (b); the attention is AttnGAN's (https://arxiv.org/abs/1711.10485, eq. 9): a 1x1 convolution brings
-    the words to the image's channels, the correlation of position p and word t gives the attention map, and
+    Paper 3.2, Figure 3 (b); the attention is AttnGAN's (https://arxiv.org/abs/1711.10485, eq. 9): a 1x1 convolution
+    brings the words to the image's channels, the correlation of position p and word t gives the attention map, and
 
         context_p = sum_t softmax_t(<x_p, U w_t>) U w_t.
 

@@ -90,7 +90,7 @@ class TGJARGenerator(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Kaiming initialisation, with every residual path started small (as ESRGAN), so that restored begins near lq."""
+        """Kaiming initialisation; every residual path starts small (as ESRGAN), so that restored begins near lq."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.2)
@@ -126,9 +126,9 @@ class TGJARGenerator(nn.Module):
             return
         expected = (lq.shape[0], self.text_dim)
         if tuple(text.words.shape[:2]) != expected or tuple(text.sentence.shape) != expected:
-            raise ValueError(f'TGJARGenerator expects words (N, D, T) and sentence (N, D) with (N, D) = {expected}, but '
-                             f'got {tuple(text.words.shape)} and {tuple(text.sentence.shape)}; text_dim of the generator '
-                             'and of the text encoder must agree.')
+            raise ValueError(f'TGJARGenerator expects words (N, D, T) and sentence (N, D) with (N, D) = {expected}, '
+                             f'but got {tuple(text.words.shape)} and {tuple(text.sentence.shape)}; text_dim of the '
+                             'generator and of the text encoder must agree.')
         if tuple(text.mask.shape) != (text.words.shape[0], text.words.shape[2]) or text.mask.dtype != torch.bool:
             raise ValueError(f'TGJARGenerator expects mask (N, T) bool for words {tuple(text.words.shape)}, but got '
                              f'{tuple(text.mask.shape)} {text.mask.dtype}.')

@@ -17,9 +17,11 @@ def draw_panel(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequen
     """Draw a comparison grid in the form of the paper's Figure 4.
 
     Args:
-        rows: for each row its caption and its images, RGB uint8 (H, W, 3), as many as there are columns; sizes may differ.
+        rows: for each row its caption and its images, RGB uint8 (H, W, 3), as many as there are columns; sizes may
+            differ.
         columns: column titles, written once at the top.
-        cell: longer side of a cell in pixels; larger images are reduced to it, smaller ones stay. None: nothing is resized.
+        cell: longer side of a cell in pixels; larger images are reduced to it, smaller ones stay. None: nothing is
+            resized.
 
     Returns:
         The picture, RGB.

@@ -40,10 +40,10 @@ class TGJARModel(SRGANModel):
     | image-text L_IT | `damsm_opt` (needs `network_i`, frozen) | `l_g_damsm` |
 
     `network_g` may be any network of BasicSR's registry; captions go to those whose `forward` has an argument `text`.
-    `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with the
-    generator (`train: train_network_t: true`). Its checkpoint carries the tokenizer, so that weights and vocabulary cannot
-    be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), and SRGANModel's `ema_decay`, `net_d_iters`,
-    `net_d_init_iters`.
+    `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with
+    the generator (`train: train_network_t: true`). Its checkpoint carries the tokenizer, so that weights and vocabulary
+    cannot be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), and SRGANModel's `ema_decay`,
+    `net_d_iters`, `net_d_init_iters`.
     """
 
     def __init__(self, opt: dict) -> None:
@@ -125,7 +125,8 @@ class TGJARModel(SRGANModel):
             if self.train_text_encoder:
                 raise ValueError('train: train_network_t is true, but there is no network_t.')
             if self.takes_text and getattr(self.get_bare_model(self.net_g), 'uses_text', True):
-                get_root_logger().warning('There is no network_t: the generator runs without captions (null condition).')
+                get_root_logger().warning('There is no network_t: the generator runs without captions '
+                                          '(null condition).')
             return
         self.tokenizer = read_tokenizer(self.opt)
         self.network_opts['t'] = network_t = text_encoder_options(self.opt, self.tokenizer)
@@ -136,8 +137,8 @@ class TGJARModel(SRGANModel):
             check_vocabulary(load_path, self.tokenizer)
             self._load_pretrained(net_t, 't')
         elif self.is_train and not self.train_text_encoder:
-            raise ValueError('network_t is frozen, but path: pretrain_network_t names no weights for it; give them (stage 1), '
-                             'or train it with the generator by train: train_network_t: true.')
+            raise ValueError('network_t is frozen, but path: pretrain_network_t names no weights for it; give them '
+                             '(stage 1), or train it with the generator by train: train_network_t: true.')
         if self.train_text_encoder:
             self.net_t = self.model_to_device(net_t).train()
         else:
@@ -149,8 +150,8 @@ class TGJARModel(SRGANModel):
             raise ValueError('train: damsm_opt (L_IT) compares images with captions in the space of stage 1: it needs '
                              'network_i, and network_t with train_network_t: false. Or set damsm_opt: ~ .')
         if self.opt['path'].get('pretrain_network_i') is None:
-            raise ValueError('train: damsm_opt (L_IT) is given, but path: pretrain_network_i names no weights for network_i; '
-                             'train stage 1 first, or set damsm_opt: ~ .')
+            raise ValueError('train: damsm_opt (L_IT) is given, but path: pretrain_network_i names no weights for '
+                             'network_i; train stage 1 first, or set damsm_opt: ~ .')
         self.net_i = build_network(self.opt['network_i'])
         self._load_pretrained(self.net_i, 'i')
         self.net_i.to(self.device).requires_grad_(False).eval()
@@ -262,8 +263,8 @@ class TGJARModel(SRGANModel):
         log = self.reduce_loss_dict(OrderedDict((key, value.detach()) for key, value in self.log_dict.items()))
         broken = [key for key, value in log.items() if not math.isfinite(value)]
         if broken and not self.scaler.is_enabled():  # with fp16 the scaler skips such steps
-            raise FloatingPointError(f'{", ".join(broken)} became NaN or infinite; resume from the last checkpoint with a '
-                                     'lower learning rate, or without amp.')
+            raise FloatingPointError(f'{", ".join(broken)} became NaN or infinite; resume from the last checkpoint '
+                                     'with a lower learning rate, or without amp.')
         return log
 
     # ---------------------------------------------------------------------------------------------------- validation
@@ -289,8 +290,8 @@ class TGJARModel(SRGANModel):
             self._shown.append((self.captions[0], [tensor2img(image[:1], rgb2bgr=False) for image in images]))
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        """BasicSR's validation; besides, the first `val: num_shown` images go with their captions into one picture, in the
-        visualisation folder (with `save_img`) and in TensorBoard."""
+        """BasicSR's validation; besides, the first `val: num_shown` images go with their captions into one picture, in
+        the visualisation folder (with `save_img`) and in TensorBoard."""
         self._shown, self._read = [], []
         try:
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)

@@ -1,7 +1,7 @@
 """One file with everything a restoration needs: weights, tokenizer and configuration, as safetensors.
 
-The file holds the tensors `net_g.*` and `net_t.*`; its metadata holds `network_g` and `network_t` (type and arguments, JSON),
-`tokenizer` (a tokenizer.json), `max_words` and the format's version. Reading it executes nothing.
+The file holds the tensors `net_g.*` and `net_t.*`; its metadata holds `network_g` and `network_t` (type and arguments,
+JSON), `tokenizer` (a tokenizer.json), `max_words` and the format's version. Reading it executes nothing.
 """
 
 import json
@@ -83,8 +83,8 @@ def read_weights(path: str | Path) -> ExportedWeights:
         raise ValueError(f'weights file {path} is no safetensors file, or truncated ({error}); make one with '
                          '`tgjar export`.') from error
     if metadata.get('format') != _FORMAT:
-        raise ValueError(f'weights file {path} was not written by `tgjar export` (format {metadata.get("format")!r}, expected '
-                         f'{_FORMAT!r}).')
+        raise ValueError(f'weights file {path} was not written by `tgjar export` (format {metadata.get("format")!r}, '
+                         f'expected {_FORMAT!r}).')
     tensors = {key: value.to(torch.float32) if value.is_floating_point() else value for key, value in tensors.items()}
 
     def state(label: str) -> dict[str, Tensor]:

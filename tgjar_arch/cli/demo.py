@@ -1,4 +1,5 @@
-"""`tgjar demo`: the whole way on eight photographs, on the CPU, in a few minutes: vocabulary, training, export, restoration."""
+"""`tgjar demo`: the whole way on eight photographs, on the CPU, in a few minutes: vocabulary, training, export,
+restoration."""
 
 import argparse
 import json

@@ -37,7 +37,8 @@ def find_checkpoint(path: Path) -> Path:
             raise ValueError(f'{path} is no generator checkpoint; name experiments/NAME, or its models/net_g_ITER.pth.')
         return path
     # By time, not by number: after a resumed run `net_g_latest` may be older than a numbered one.
-    found = sorted([*path.glob('net_g_*.pth'), *path.glob('models/net_g_*.pth')], key=lambda file: file.stat().st_mtime_ns)
+    found = sorted([*path.glob('net_g_*.pth'), *path.glob('models/net_g_*.pth')],
+                   key=lambda file: file.stat().st_mtime_ns)
     if not found:
         raise FileNotFoundError(f'{path} has no checkpoint models/net_g_*.pth; has the training saved one yet?')
     return found[-1]
@@ -46,14 +47,16 @@ def find_checkpoint(path: Path) -> Path:
 def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:
     content = load_checkpoint(path)
     if 'network' not in content:
-        raise ValueError(f'{path} does not say which network it is; only checkpoints that TGJARModel wrote can be exported.')
+        raise ValueError(f'{path} does not say which network it is; only checkpoints that TGJARModel wrote can be '
+                         'exported.')
     state = content['params_ema'] if averaged and 'params_ema' in content else content['params']
     return json.loads(content['network']), state, content
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='tgjar export', description=__doc__)
-    parser.add_argument('checkpoint', type=Path, help='experiments/NAME (its newest checkpoint) or .../models/net_g_ITER.pth')
+    parser.add_argument('checkpoint', type=Path,
+                        help='experiments/NAME (its newest checkpoint) or .../models/net_g_ITER.pth')
     parser.add_argument('-o', '--output', type=Path, required=True, help='file to write, .safetensors')
     parser.add_argument('--raw', action='store_true', help='the weights themselves, not their moving average')
     parser.add_argument('--half', action='store_true', help='store as float16: half the size')
@@ -70,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f'tgjar export: {error}', file=sys.stderr)
         return 1
-    with_text = f', text encoder and {json.loads(weights.tokenizer)["model"]["type"]} tokenizer' if weights.tokenizer else ''
+    with_text = ''
+    if weights.tokenizer:
+        with_text = f', text encoder and {json.loads(weights.tokenizer)["model"]["type"]} tokenizer'
     print(f'{args.output}: {weights.network_g["type"]}{with_text} from {checkpoint} '
           f'({args.output.stat().st_size / 1e6:.1f} MB)')
     return 0

@@ -64,7 +64,10 @@ def find_captions(root: Path, files: Iterable[Path], caption: str | None = None)
 
 
 def plan(root: Path, captions: dict[Path, str], output: Path) -> list[Job]:
-    """Where each result goes: the same place below `output`, as PNG; `a.jpg` and `a.jpeg` keep their suffix in the name."""
+    """Where each result goes: the same place below `output`, as PNG.
+
+    `a.jpg` and `a.jpeg` keep their suffix in the name.
+    """
     def name(file: Path) -> Path:
         return file.relative_to(root).with_suffix('.png')
 
@@ -99,7 +102,8 @@ def restore_file(restorer: Restorer, job: Job) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def run(restorer: Restorer, jobs: list[Job], overwrite: bool = False, quiet: bool = False) -> tuple[int, int, dict[Path, str]]:
+def run(restorer: Restorer, jobs: list[Job], overwrite: bool = False,
+        quiet: bool = False) -> tuple[int, int, dict[Path, str]]:
     """Restore all; one bad file never stops the rest.
 
     Returns:
@@ -124,8 +128,8 @@ def run(restorer: Restorer, jobs: list[Job], overwrite: bool = False, quiet: boo
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='tgjar restore', description=__doc__,
-        epilog='Captions: --caption, else a text file beside the image (bird.jpg, bird.txt), else metadata.jsonl in the input '
-               'folder, else none. Exit code: 0 all restored, 1 some failed, 2 nothing could be started.')
+        epilog='Captions: --caption, else a text file beside the image (bird.jpg, bird.txt), else metadata.jsonl in '
+               'the input folder, else none. Exit code: 0 all restored, 1 some failed, 2 nothing could be started.')
     parser.add_argument('-i', '--input', type=Path, required=True, help='JPEG file, or folder (any depth)')
     parser.add_argument('-o', '--output', type=Path, required=True, help='folder for the results (PNG)')
     parser.add_argument('--weights', type=Path, required=True, help='.safetensors file of `tgjar export`')

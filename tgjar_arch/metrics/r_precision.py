@@ -1,4 +1,7 @@
-"""R-precision of AttnGAN: does an image find its own caption among others? (https://arxiv.org/abs/1711.10485, section 4)."""
+"""R-precision of AttnGAN: does an image find its own caption among others?
+
+https://arxiv.org/abs/1711.10485, section 4.
+"""
 
 import torch
 from torch import Tensor
@@ -25,7 +28,8 @@ def r_precision(images: Tensor, sentences: Tensor, class_ids: Tensor, num_negati
     other = (class_ids[:, None] != class_ids[None]) | (class_ids[:, None] == -1)
     other.fill_diagonal_(False)
     if not other.any(dim=1).all():
-        raise ValueError('R-precision needs captions of other classes for every image; the test images are all of one class.')
+        raise ValueError('R-precision needs captions of other classes for every image; the test images are all of one '
+                         'class.')
     # A random order of the others, those of the same class last: the first `num_negatives` are the draw.
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(other.shape, generator=generator).masked_fill(~other.cpu(), 2).argsort(dim=1)[:, :num_negatives]
