@@ -7,12 +7,12 @@ from PIL import Image
 
 from tgjar_arch.cli import demo
 
-SHORT = ['train:total_iter=2', 'val:val_freq=2', 'logger:print_freq=1', 'network_g:num_feat=8', 'network_g:num_block=1',
+SHORT = ['val:val_freq=2', 'logger:print_freq=1', 'network_g:num_feat=8', 'network_g:num_block=1',
          'datasets:train:num_worker_per_gpu=0', 'datasets:val:max_images=1']
 
 
 def test_two_iterations(tmp_path, capsys):
-    code = demo.main(['-o', str(tmp_path), '--force_yml', *SHORT])
+    code = demo.main(['-o', str(tmp_path), '--iterations', '2', '2', '--force_yml', *SHORT])
     out = capsys.readouterr().out
     jpeg, restored = map(float, re.search(r'\*\*mean\*\* \| (\S+) \| (\S+)', out).groups())
     assert code == (0 if restored > jpeg else 1)
@@ -25,7 +25,7 @@ def test_two_iterations(tmp_path, capsys):
 
 
 def test_a_failing_training_is_shown(tmp_path, capsys):
-    assert demo.main(['-o', str(tmp_path), '--force_yml', 'train:optim_g:lr=fast']) == 1
+    assert demo.main(['-o', str(tmp_path), '--iterations', '1', '1', '--force_yml', 'train:optim_g:lr=fast']) == 1
     error = capsys.readouterr().err
     assert 'the training failed' in error and 'lr' in error
     shutil.rmtree(tmp_path / 'experiments', ignore_errors=True)

@@ -54,8 +54,8 @@ def draw_panel(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequen
         for line in lines:
             draw.text((total_width / 2, top), line, fill=(60, 60, 60), font=font, anchor='ma')
             top += _LINE
-        for left, picture in zip(lefts, row, strict=True):
-            panel.paste(picture, (left, top))
+        for left, width, picture in zip(lefts, widths, row, strict=True):
+            panel.paste(picture, (left + (width - picture.width) // 2, top))
         top += height + _MARGIN
     return panel
 

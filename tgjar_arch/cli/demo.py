@@ -22,10 +22,10 @@ import tgjar_arch
 from tgjar_arch.cli import export, restore, vocab
 from tgjar_arch.panel import draw_panel
 
-NAME = 'train_tgjar_demo'
+STAGES = ('train_damsm_demo', 'train_tgjar_demo')  # option files, in their order
 SHORTER_SIDE = 240  # pixels; keeps training and NIQE short
 QF = 1
-_PROGRESS = re.compile(r'iter:\s*([\d,]+).*?l_g_pix: (\S+)')
+_PROGRESS = re.compile(r'iter:\s*([\d,]+), lr.*?(l_\S+: \S+)')
 
 
 def option_file(name: str) -> Path:
@@ -47,7 +47,8 @@ def prepare(output: Path) -> None:
     captions = json.loads(resources.files('tgjar_arch.demo').joinpath('captions.json').read_text(encoding='utf-8'))
     source = Path(skimage.data.__file__).parent
     # Everything below is made here and anew each time.
-    for folder in (photos, compressed, output / 'restored', output / 'experiments' / NAME, output / 'tb_logger' / NAME):
+    logs = [output / folder / name for folder in ('experiments', 'tb_logger') for name in STAGES]
+    for folder in (photos, compressed, output / 'restored', *logs):
         shutil.rmtree(folder, ignore_errors=True)
     photos.mkdir(parents=True)
     compressed.mkdir()
@@ -63,8 +64,8 @@ def prepare(output: Path) -> None:
             metadata.write(json.dumps({'file_name': f'{stem}.png', 'captions': sentences}) + '\n')
 
 
-def train(output: Path, extra: list[str]) -> None:
-    """Train in a process of its own, BasicSR's log in `output/train.log`.
+def train(output: Path, name: str, extra: list[str]) -> None:
+    """Run one option file in a process of its own; BasicSR's log goes to `output/NAME.log`.
 
     Raises:
         RuntimeError: when the training failed.
@@ -72,23 +73,21 @@ def train(output: Path, extra: list[str]) -> None:
     # The same python, wherever it runs: a checkout need not be installed for that.
     environment = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [
         str(Path(tgjar_arch.__file__).resolve().parents[1]), os.environ.get('PYTHONPATH')])), 'PYTHONUNBUFFERED': '1'}
-    options = option_file(NAME)
-    total = int(re.search(r'^  total_iter: (\d+)', options.read_text(encoding='utf-8'), re.MULTILINE)[1])
-    for entry in extra:
-        if entry.startswith('train:total_iter='):
-            total = int(entry.rpartition('=')[2])
+    options = option_file(name)
+    totals = re.findall(r'^  total_iter: (\d+)', options.read_text(encoding='utf-8'), re.MULTILINE)
+    totals += [entry.rpartition('=')[2] for entry in extra if entry.startswith('train:total_iter=')]
     command = [sys.executable, '-m', 'tgjar_arch', 'train', '-opt', str(options)]
     command += ['--force_yml', *extra] if extra else []
-    log_file = output / 'train.log'
+    log_file = output / f'{name}.log'
     with (open(log_file, 'w', encoding='utf-8') as log,
           subprocess.Popen(command, cwd=output, env=environment, text=True, encoding='utf-8', errors='replace',
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
-          tqdm(total=total, desc='train', unit='it') as progress):
+          tqdm(total=int(totals[-1]), desc=name, unit='it') as progress):
         for line in process.stdout:
             log.write(line)
             if found := _PROGRESS.search(line):
                 progress.update(int(found[1].replace(',', '')) - progress.n)
-                progress.set_postfix_str(f'L1 {float(found[2]):.4f}')
+                progress.set_postfix_str(found[2])
     if process.returncode:
         raise RuntimeError(f'the training failed (exit code {process.returncode}); the end of {log_file}:\n'
                            + ''.join(log_file.read_text(encoding='utf-8').splitlines(keepends=True)[-15:]))
@@ -117,8 +116,10 @@ def compare(output: Path) -> bool:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='tgjar demo', description=__doc__)
     parser.add_argument('-o', '--output', type=Path, default=Path('demo_output'), help='folder for everything it makes')
+    parser.add_argument('--iterations', nargs=2, type=int, metavar=('STAGE1', 'STAGE2'),
+                        help='train for as many iterations; default: as the option files say')
     parser.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='change the training, as BasicSR does, e.g. train:total_iter=100')
+                        help='change stage 2, as BasicSR does, e.g. network_g:num_feat=16')
     args = parser.parse_args(argv)
     start, output = time.time(), args.output.resolve()
     try:
@@ -127,8 +128,10 @@ def main(argv: list[str] | None = None) -> int:
         demo_data = output / 'data' / 'demo'
         weights = output / 'tgjar_demo.safetensors'
         codes = [vocab.main([str(demo_data / 'photos'), '-o', str(demo_data / 'tokenizer.json'), '--overwrite'])]
-        train(output, args.force_yml)
-        codes.append(export.main([str(output / 'experiments' / NAME), '-o', str(weights), '--overwrite']))
+        for k, name in enumerate(STAGES):
+            extra = [f'train:total_iter={args.iterations[k]}'] if args.iterations else []
+            train(output, name, extra + (args.force_yml if k == 1 else []))
+        codes.append(export.main([str(output / 'experiments' / STAGES[1]), '-o', str(weights), '--overwrite']))
         codes.append(restore.main(['-i', str(output / f'jpeg_qf{QF}'), '-o', str(output / 'restored'),
                                    '--weights', str(weights), '--overwrite']))
         if any(codes):
