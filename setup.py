@@ -46,7 +46,7 @@ setup(
         'opencv-python>=4.8',
         'pyyaml>=6.0',
         'numpy>=1.26',
-        'transformers>=4.45',
+        'transformers>=5.0',
         'tokenizers>=0.20',
         'safetensors>=0.4.3',
         'tqdm>=4.64',

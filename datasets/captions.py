@@ -13,6 +13,7 @@ import numpy as np
 from basicsr.utils import get_root_logger
 
 from tgjar_arch.datasets.image_source import ImageSource, image_name, list_images
+from tgjar_arch.hf_tokenizer import HFTokenizer
 from tgjar_arch.tokenizer import WordTokenizer
 
 METADATA = 'metadata.jsonl'
@@ -230,7 +231,7 @@ class EncodedCaptions:
         images: the images without the captions in which no word is known.
     """
 
-    def __init__(self, images: Sequence[CaptionedImage], tokenizer: WordTokenizer, max_words: int,
+    def __init__(self, images: Sequence[CaptionedImage], tokenizer: WordTokenizer | HFTokenizer, max_words: int,
                  report: CaptionReport) -> None:
         self.images: list[CaptionedImage] = []
         ids: list[int] = []

@@ -16,7 +16,8 @@ from torch.utils import data
 from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, compress, double_compress
-from tgjar_arch.tokenizer import WordTokenizer, pad_ids
+from tgjar_arch.hf_tokenizer import HFTokenizer
+from tgjar_arch.tokenizer import WordTokenizer, load_tokenizer
 
 MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the block grid of a compressed image
 
@@ -60,8 +61,9 @@ class PairedImageTextDataset(data.Dataset):
             - dataroot_lq: folder (or `*.lmdb`) with files compressed beforehand, of the same names but any suffix. ~
             - dataroot_text: folder or `.jsonl` file with the captions, where they do not lie with the images. ~
             - io_backend: `{type: disk}` (default) or `{type: lmdb}`.
-            - tokenizer: path of the `tokenizer.json`; without it a batch has captions but no `text`. ~
-            - max_words: T, words kept of a caption (18, AttnGAN's for birds).
+            - tokenizer: path of the `tokenizer.json`, from `tgjar vocab` or of a pretrained text model (then its folder
+              will do); without it a batch has captions but no `text`. ~
+            - max_words: T, words kept of a caption (18, AttnGAN's for birds); a pretrained model's tokens, all counted.
             - max_images: use this many images, evenly spread over all. ~
             - gt_size: crop in pixels, 256 in training; ~ (the whole image) elsewhere.
             - use_hflip: flip half of the training images (true).
@@ -105,10 +107,10 @@ class PairedImageTextDataset(data.Dataset):
         images = self._with_both_files(images)
         if self._max_images is not None and self._max_images < len(images):
             images = [images[i * len(images) // self._max_images] for i in range(self._max_images)]
-        self.tokenizer: WordTokenizer | None = None
+        self.tokenizer: WordTokenizer | HFTokenizer | None = None
         self.tokenizer_json: str | None = None
         if opt.get('tokenizer') is not None:
-            self.tokenizer = WordTokenizer.load(opt['tokenizer'])
+            self.tokenizer = load_tokenizer(opt['tokenizer'])
             self.tokenizer_json = self.tokenizer.to_json()
             self._encoded = EncodedCaptions(images, self.tokenizer, self._max_words, report)
             images = self._encoded.images
@@ -277,7 +279,7 @@ class PairedImageTextDataset(data.Dataset):
         item: dict[str, Any] = {'caption': captions[choice] if keep else ''}
         if self.tokenizer is not None:
             ids = self._encoded.ids(index, choice) if keep else []
-            item['text'], item['text_mask'] = pad_ids(ids, self._max_words, rng if self._training else None)
+            item['text'], item['text_mask'] = self.tokenizer.pad(ids, self._max_words, rng if self._training else None)
         return item
 
 

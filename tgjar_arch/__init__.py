@@ -22,6 +22,7 @@ if (_checkout / 'setup.py').is_file():
 from tgjar_arch import damsm_model as _damsm_model  # noqa: E402, F401
 from tgjar_arch import discriminator_arch as _discriminator_arch  # noqa: E402, F401
 from tgjar_arch import generator_arch as _generator_arch  # noqa: E402, F401
+from tgjar_arch import hf_text_encoder_arch as _hf_text_encoder_arch  # noqa: E402, F401
 from tgjar_arch import image_encoder_arch as _image_encoder_arch  # noqa: E402, F401
 from tgjar_arch import text_encoder_arch as _text_encoder_arch  # noqa: E402, F401
 from tgjar_arch import tgjar_model as _tgjar_model  # noqa: E402, F401

@@ -1,5 +1,6 @@
 """DAMSMModel: stage 1 of the paper, text and image encoder in one semantic space, inside BasicSR's trainer."""
 
+import math
 from collections import OrderedDict
 
 import torch
@@ -23,9 +24,16 @@ from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder
 class DAMSMModel(BaseModel):
     """Trains `network_t` and `network_i` together by the word and the sentence loss (AttnGAN 3.2; paper 3.5, stage 1).
 
-    Under `train`: `damsm_opt` (the loss), `optim_g` (Adam for both encoders), `clip_text` (largest gradient norm of the text
-    encoder), `scheduler`: BasicSR's own, or `type: EpochDecayLR` with `gamma`, `min_lr` and `iters_per_epoch`, AttnGAN's.
-    Checkpoints: `net_t_*.pth` with the tokenizer, `net_i_*.pth`. Validation reports word loss, sentence loss and R-precision.
+    Under `train`: `damsm_opt` (the loss), `optim_g` (the optimiser of both encoders), `clip_text` (largest gradient
+    norm of the text encoder; 0 for no limit), `scheduler`: BasicSR's own, or AttnGAN's `type: EpochDecayLR` with
+    `gamma`, `min_lr` and `iters_per_epoch`. Logged: `l_word_i2t`, `l_word_t2i`, `l_sentence_i2t`, `l_sentence_t2i`.
+
+    Validation reports `word_loss` and `sentence_loss`, both directions added, over shuffled batches of
+    `val: batch_size` (48) images, and `r_precision` over all images that have a caption (`val: r_precision`:
+    `num_negatives`, `seed`). In test mode the loss is `val: damsm_opt`.
+
+    Checkpoints: `net_t_*.pth` with the tokenizer, and `net_i_*.pth`; each is read by `path: pretrain_network_X`, here
+    and in TGJARModel.
     """
 
     def __init__(self, opt: dict) -> None:
@@ -33,7 +41,10 @@ class DAMSMModel(BaseModel):
         self.tokenizer = read_tokenizer(opt)
         self.network_opts = {'t': text_encoder_options(opt, self.tokenizer), 'i': opt['network_i']}
         self.net_t, self.net_i = self._build('t'), self._build('i')
-        self.cri_damsm = build_loss((opt['train'] if self.is_train else opt['val'])['damsm_opt']).to(self.device)
+        section = 'train' if self.is_train else 'val'
+        if not opt[section].get('damsm_opt'):
+            raise ValueError(f'{section}: has no damsm_opt; give DAMSMModel its loss, {{type: DAMSMLoss}}.')
+        self.cri_damsm = build_loss(opt[section]['damsm_opt']).to(self.device)
         if self.is_train:
             self._init_training()
 
@@ -55,7 +66,7 @@ class DAMSMModel(BaseModel):
         self.clip_text = train_opt.get('clip_text', 0)
         self.net_t.train()
         self.net_i.train()
-        # The embedding of the text encoder and the two projections of the image encoder; a frozen backbone stays out.
+        # The text encoder and the two projections of the image encoder; a frozen backbone stays out.
         parameters = [p for net in (self.net_t, self.net_i) for p in net.parameters() if p.requires_grad]
         optim_type = train_opt['optim_g'].pop('type')
         self.optimizers.append(self.get_optimizer(optim_type, parameters, **train_opt['optim_g']))
@@ -92,7 +103,12 @@ class DAMSMModel(BaseModel):
         optimizer.step()
 
     def get_current_log(self) -> OrderedDict:
-        return self.reduce_loss_dict(OrderedDict((key, value.detach()) for key, value in self.log_dict.items()))
+        log = self.reduce_loss_dict(OrderedDict((key, value.detach()) for key, value in self.log_dict.items()))
+        broken = [key for key, value in log.items() if not math.isfinite(value)]
+        if broken:
+            raise FloatingPointError(f'{", ".join(broken)} became NaN or infinite; resume from the last checkpoint '
+                                     'with a lower learning rate.')
+        return log
 
     # ---------------------------------------------------------------------------------------------------- validation
 
@@ -101,30 +117,37 @@ class DAMSMModel(BaseModel):
             self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        """Report losses over shuffled batches of `val: batch_size` test images, and R-precision over all of them."""
+        """Report the losses and R-precision; see the class."""
         name, val_opt = dataloader.dataset.opt['name'], self.opt['val']
         collected = self._collect(dataloader, val_opt.get('pbar', False))
         regions, whole, words, sentence, mask, class_ids = (torch.cat(part) for part in zip(*collected, strict=True))
 
         # Shuffled, because neighbours in a test folder share their class and would be masked out; seeded, so that two
-        # validations see the same batches.
+        # validations see the same batches. A smaller last batch, which has a smaller loss, is dropped as in training.
         order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
-        batches = [batch for batch in order.split(val_opt.get('batch_size', 48)) if len(batch) > 1]
+        size = min(val_opt.get('batch_size', 48), len(order))
+        batches = order[:len(order) // size * size].split(size)
         totals: dict[str, float] = {}
         for batch in batches:
             text = TextFeatures(words[batch], sentence[batch], mask[batch])
-            for key, value in self.cri_damsm.terms(regions[batch].float(), whole[batch], text, class_ids[batch]).items():
+            terms = self.cri_damsm.terms(regions[batch].float(), whole[batch], text, class_ids[batch])
+            for key, value in terms.items():
                 totals[key] = totals.get(key, 0) + value.item() / len(batches)
-        w0, w1, s0, s1 = totals.values()
-        results = {'word_loss': w0 + w1, 'sentence_loss': s0 + s1,
-                   'r_precision': r_precision(whole, sentence, class_ids, **val_opt.get('r_precision', {}))}
+        captioned = mask.any(dim=1)  # an image without a caption has nothing to be found
+        results = {'word_loss': totals['word_i2t'] + totals['word_t2i'],
+                   'sentence_loss': totals['sentence_i2t'] + totals['sentence_t2i'],
+                   'r_precision': r_precision(whole[captioned], sentence[captioned], class_ids[captioned],
+                                              **(val_opt.get('r_precision') or {}))}
 
-        self._initialize_best(name, results)
-        lines = [f'Validation {name}']
+        lines = [f'Validation {name}, {len(whole)} images']
         for key, value in results.items():
-            self._update_best_metric_result(name, key, value, current_iter)
-            best = self.best_metric_results[name][key]
-            lines.append(f'\t # {key}: {value:.4f}\tBest: {best["val"]:.4f} @ {best["iter"]} iter')
+            line = f'\t # {key}: {value:.4f}'
+            if self.is_train:
+                self._initialize_best(name, results)
+                self._update_best_metric_result(name, key, value, current_iter)
+                best = self.best_metric_results[name][key]
+                line += f'\tBest: {best["val"]:.4f} @ {best["iter"]} iter'
+            lines.append(line)
             if tb_logger is not None:
                 tb_logger.add_scalar(f'metrics/{name}/{key}', value, current_iter)
         get_root_logger().info('\n'.join(lines))

@@ -1,5 +1,6 @@
 """DAMSM's image encoder: image regions and whole images in the text encoder's space (paper 3.4, AttnGAN 3.2)."""
 
+import difflib
 import warnings
 
 import torch
@@ -13,7 +14,7 @@ from tgjar_arch.trunk_weights import read_trunk
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _PLUS_MINUS_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-# backbone -> (node of the regions, node of the whole image): the finest map of at least 17x17 at 299 pixels, and the last.
+# backbone -> (node of the regions, node of the whole image): a map of 17x17 at 299 pixels, and the last one.
 _NODES = {'inception_v3': ('Mixed_6e', 'Mixed_7c'), 'alexnet': ('features.11', 'features.11')}
 
 
@@ -30,42 +31,47 @@ class DAMSMImageEncoder(nn.Module):
     Args:
         backbone: name of a torchvision classification model; the paper's is `inception_v3`.
         text_dim: D, as the text encoder's.
-        weights: the backbone's: None for random ones, `imagenet` for torchvision's (downloaded once by torchvision), or the
-            path of a local `.pth`, `.safetensors` or `.npz` file with torchvision's names; classifier weights may be missing.
-        region_node: layer whose output gives the regions (`torchvision.models.feature_extraction`); None for the usual one of
-            `inception_v3` and `alexnet`.
-        global_node: layer whose output is pooled for the whole image; None as above.
+        weights: the backbone's: None for random ones, `imagenet` for torchvision's (downloaded once by torchvision), or
+            the path of a local `.pth`, `.safetensors` or `.npz` file with torchvision's names; layers behind the nodes,
+            such as the classifier, may be missing there.
+        region_node: layer whose output, a map, gives the regions (`torchvision.models.feature_extraction`); None for
+            the usual one of `inception_v3` and `alexnet`.
+        global_node: layer whose output, a map, is pooled for the whole image; None as above.
         train_backbone: also train the backbone.
         bn_drift: let batch normalisation of a frozen backbone follow the data while training, as AttnGAN's code does.
+        input_size: height and width in pixels that images are resized to; Inception-v3's 299 as in the paper, less for
+            a faster, coarser encoder.
 
     Raises:
         ValueError: for an unknown backbone or node, or weights that do not fit.
     """
 
-    input_size = 299  # pixels, Inception-v3's
-
     def __init__(self, backbone: str = 'inception_v3', text_dim: int = 256, weights: str | None = None,
                  region_node: str | None = None, global_node: str | None = None, train_backbone: bool = False,
-                 bn_drift: bool = False) -> None:
+                 bn_drift: bool = False, input_size: int = 299) -> None:
         super().__init__()
-        self.train_backbone, self.bn_drift = train_backbone, bn_drift
+        self.train_backbone, self.bn_drift, self.input_size = train_backbone, bn_drift, input_size
         usual = _NODES.get(backbone, (None, None))
         nodes = (region_node or usual[0], global_node or usual[1])
         if None in nodes:
-            raise ValueError(f'DAMSMImageEncoder knows the nodes of {", ".join(_NODES)}; name region_node and global_node for '
-                             f'backbone {backbone!r}.')
-        self.nodes = nodes
-        self.backbone = _extractor(_build_backbone(backbone, weights), nodes)
+            raise ValueError(f'DAMSMImageEncoder knows the nodes of {", ".join(_NODES)} only; name region_node and '
+                             f'global_node for backbone {backbone!r}.')
+        self.backbone = _build_backbone(backbone, weights, nodes)
         if not train_backbone:
             self.backbone.requires_grad_(False)
-        # Inception-v3's weights come from TensorFlow and want [-1, 1]; torchvision's other models ImageNet's statistics.
+        # Inception-v3's weights come from TensorFlow and want [-1, 1]; other models ImageNet's statistics.
         mean, std = _PLUS_MINUS_ONE if backbone == 'inception_v3' else _IMAGENET
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
         self.eval()
         with torch.no_grad():
-            regions, whole = self._features(torch.zeros(1, 3, self.input_size, self.input_size))
+            maps = self.backbone(torch.zeros(1, 3, self.input_size, self.input_size))
+        regions, whole = maps['regions'], maps.get('whole', maps['regions'])
+        for node, output in zip(nodes, (regions, whole), strict=True):
+            if output.ndim != 4:
+                raise ValueError(f'node {node!r} of {backbone} gives {tuple(output.shape)}, no map (N, C, h, w); name '
+                                 'an earlier one.')
         # Named as in the public AttnGAN checkpoints.
         self.emb_features = nn.Conv2d(regions.shape[1], text_dim, 1, bias=False)
         self.emb_cnn_code = nn.Linear(whole.shape[1], text_dim)
@@ -81,16 +87,17 @@ class DAMSMImageEncoder(nn.Module):
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         size = (self.input_size, self.input_size)
+        images = images.to(self.mean.dtype)  # half precision from another network's autocast
         if images.shape[2:] != size:
             images = F.interpolate(images, size=size, mode='bilinear', align_corners=False)
         features = self.backbone((images - self.mean) / self.std)
         return features['regions'], features.get('whole', features['regions']).mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode images (N, 3, H, W), RGB in [0, 1], resized to 299x299 inside; gradients reach the images.
+        """Encode images (N, 3, H, W), RGB in [0, 1], resized to `input_size` inside; gradients reach the images.
 
         Returns:
-            regions (N, D, h, w), 17x17 with the usual nodes, and global features (N, D).
+            regions (N, D, h, w), 17x17 with the usual nodes and size, and global features (N, D).
 
         Raises:
             ValueError: when the images are not (N, 3, H, W).
@@ -103,33 +110,41 @@ class DAMSMImageEncoder(nn.Module):
         return self.emb_features(regions), self.emb_cnn_code(whole)
 
 
-def _build_backbone(name: str, weights: str | None) -> nn.Module:
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        raise ValueError(f'torchvision has no classification model {name!r}.')
-    # Only Inception needs these: no second classifier, and the initialisation that takes half a minute only if it is kept.
+def _build_backbone(name: str, weights: str | None, nodes: tuple[str, str]) -> nn.Module:
+    """The backbone up to its two nodes: images to a dict of `regions` and, at another node, `whole`."""
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        raise ValueError(f'torchvision has no classification model {name!r}'
+                         + (f'; the nearest is {near[0]!r}.' if near else '.'))
+    # Inception's own: no second classifier, and its random weights are drawn only where they are kept.
     extra = {'aux_logits': weights == 'imagenet', 'transform_input': False} if name == 'inception_v3' else {}
-    if name == 'inception_v3' and weights is not None:
-        extra['init_weights'] = False
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)  # torchvision's notice about init_weights
-        net = torchvision.models.get_model(name, weights='DEFAULT' if weights == 'imagenet' else None, **extra)
-    if weights in (None, 'imagenet'):
-        return net
-    state = {key: value for key, value in read_trunk(weights).items() if key in net.state_dict()}
-    try:
-        missing = net.load_state_dict(state, strict=False).missing_keys
-    except RuntimeError as error:
-        raise ValueError(f'weights {weights} do not fit {name}: {error}') from error
-    # The classifier is not used; anything else missing would stay random unnoticed.
-    missing = [key for key in missing if not key.startswith(('fc.', 'classifier.', 'AuxLogits.', 'head'))]
-    if missing:
-        raise ValueError(f'weights {weights} lack {len(missing)} tensors of {name}, e.g. {missing[:3]}.')
-    return net
+    if name == 'inception_v3':
+        extra['init_weights'] = weights is None
+    net = torchvision.models.get_model(name, weights='DEFAULT' if weights == 'imagenet' else None, **extra)
 
-
-def _extractor(net: nn.Module, nodes: tuple[str, str]) -> nn.Module:
     outputs = {nodes[0]: 'regions'} | ({nodes[1]: 'whole'} if nodes[1] != nodes[0] else {})
     try:
-        return create_feature_extractor(net, return_nodes=outputs)
+        with warnings.catch_warnings():
+            # Some models skip layers while training (Inception's second classifier); the nodes are in both ways.
+            warnings.filterwarnings('ignore', message='NOTE: The nodes obtained by tracing')
+            extractor = create_feature_extractor(net, return_nodes=outputs)
     except ValueError as error:
-        raise ValueError(f'{type(net).__name__} has no node {nodes[0]!r} or {nodes[1]!r}: {error}') from error
+        raise ValueError(f'{name} has no node {nodes[0]!r} or {nodes[1]!r}: {error}') from error
+    if weights not in (None, 'imagenet'):
+        _load_weights(extractor, weights, name)
+    return extractor
+
+
+def _load_weights(extractor: nn.Module, path: str, name: str) -> None:
+    wanted = extractor.state_dict()
+    state = {key: value for key, value in read_trunk(path).items() if key in wanted}
+    wrong = [f'{key} {tuple(value.shape)} instead of {tuple(wanted[key].shape)}' for key, value in state.items()
+             if value.shape != wanted[key].shape]
+    if wrong:
+        raise ValueError(f'weights {path} do not fit {name}: {len(wrong)} tensors have other shapes, e.g. {wrong[0]}.')
+    # Files of old PyTorch versions have no num_batches_tracked, which is no weight.
+    missing = [key for key in wanted if key not in state and not key.endswith('num_batches_tracked')]
+    if missing:  # it would stay random unnoticed
+        raise ValueError(f'weights {path} lack {len(missing)} tensors of {name}, e.g. {missing[:3]}.')
+    extractor.load_state_dict(state, strict=False)

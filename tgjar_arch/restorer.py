@@ -69,7 +69,7 @@ class Restorer:
         text = self.encode(captions)
         lq = lq.to(self.device, torch.float32, memory_format=torch.channels_last)
         with torch.inference_mode():
-            out = self.net_g(lq, text) if self.takes_text else self.net_g(lq)
+            out = self.net_g(lq, text=text) if self.takes_text else self.net_g(lq)
         return out.clamp(0, 1)
 
     def __call__(self, image: Image.Image | np.ndarray, caption: str | None = None) -> Image.Image | np.ndarray:

@@ -204,7 +204,7 @@ class TGJARModel(SRGANModel):
         return None if net_t is None else net_t(self.ids, self.mask)
 
     def _restore(self, net_g: nn.Module, text: TextFeatures | None) -> Tensor:
-        return net_g(self.lq, text) if self.takes_text else net_g(self.lq)
+        return net_g(self.lq, text=text) if self.takes_text else net_g(self.lq)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
@@ -271,8 +271,9 @@ class TGJARModel(SRGANModel):
 
     def test(self) -> None:
         """Restore `self.lq` into `self.output` with the averaged networks if there are any."""
-        net_g = getattr(self, 'net_g_ema', self.net_g)
-        net_t = getattr(self, 'net_t_ema', self.net_t)
+        # Bare networks: validation runs on the first process alone, where a wrapped one would wait for the others.
+        net_g = getattr(self, 'net_g_ema', self.get_bare_model(self.net_g))
+        net_t = getattr(self, 'net_t_ema', self.get_bare_model(self.net_t))
         modes = [(net, net.training) for net in (net_g, net_t) if net is not None]
         for net, _ in modes:
             net.eval()

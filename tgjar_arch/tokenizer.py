@@ -1,15 +1,20 @@
 """Captions to word ids, in one `tokenizer.json` that Hugging Face's libraries read too."""
 
+import json
 import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from basicsr.utils import get_root_logger
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from tgjar_arch.hf_tokenizer import HFTokenizer
 
 END = '<end>'
 END_ID = 0  # also the padding, as in AttnGAN's vocabularies
@@ -65,8 +70,12 @@ class WordTokenizer:
         return cls.from_words(kept)
 
     @classmethod
-    def from_words(cls, words: Iterable[str]) -> 'WordTokenizer':
+    def from_words(cls, words: Iterable[str], unreachable: bool = False) -> 'WordTokenizer':
         """Make the vocabulary whose ids 1, 2, ... are `words`: for AttnGAN's checkpoints, its `ixtoword` from 1 on.
+
+        Args:
+            words: the words, in the order of their ids.
+            unreachable: keep words that no caption can contain, so that the ids after them stay; otherwise an error.
 
         Raises:
             ValueError: when a word is there twice, or is not one that a caption can contain.
@@ -74,10 +83,10 @@ class WordTokenizer:
         words = list(words)
         splitter = cls(_bare_tokenizer({END: END_ID}))
         for word in words:
-            if splitter.words(word) != [word]:
+            if not unreachable and splitter.words(word) != [word]:
                 raise ValueError(f'{word!r} is no lower-case ASCII word, and no caption can contain it.')
-        if len(set(words)) != len(words):
-            twice = [word for word, count in Counter(words).items() if count > 1]
+        twice = [word for word, count in Counter([END, *words]).items() if count > 1]
+        if twice:
             raise ValueError(f'a vocabulary has each word once, but {twice[:3]} are there more often.')
         return cls(_bare_tokenizer({END: END_ID} | {word: i for i, word in enumerate(words, start=1)}))
 
@@ -152,6 +161,10 @@ class WordTokenizer:
             ids = [i for i in ids if i != END_ID]
         return ids
 
+    def pad(self, ids: Sequence[int], max_words: int, rng: random.Random | None = None) -> tuple[Tensor, Tensor]:
+        """Bring the ids of a caption to T = `max_words`: `pad_ids`."""
+        return pad_ids(ids, max_words, rng)
+
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Return the words of `ids`, padding left out."""
         return [self._tokenizer.id_to_token(int(i)) for i in ids if i != END_ID]
@@ -187,3 +200,45 @@ def pad_ids(ids: Sequence[int], max_words: int, rng: random.Random | None = None
     padded = torch.zeros(max_words, dtype=torch.int64)
     padded[:len(ids)] = torch.as_tensor(ids, dtype=torch.int64)
     return padded, torch.arange(max_words) < len(ids)
+
+
+def tokenizer_from_json(text: str, source: str = 'the tokenizer') -> 'WordTokenizer | HFTokenizer':
+    """Make the tokenizer a `tokenizer.json` describes: a `WordTokenizer`, or that of a pretrained model.
+
+    Args:
+        text: the file's content.
+        source: what errors call it.
+
+    Raises:
+        ValueError: when it is none of them.
+    """
+    from tgjar_arch.hf_tokenizer import HFTokenizer  # here, because it builds on this module
+
+    try:
+        kind = json.loads(text)['model']['type']
+    except (ValueError, TypeError, KeyError):
+        kind = 'WordLevel'  # whose reader says what is wrong
+    if kind == 'WordLevel':
+        return WordTokenizer._parse(text, source)
+    try:
+        return HFTokenizer(Tokenizer.from_str(text))
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f'{source} is no tokenizer.json ({error}); take that of the pretrained text model.') from error
+
+
+def load_tokenizer(path: str | os.PathLike) -> 'WordTokenizer | HFTokenizer':
+    """Read a `tokenizer.json`: of `tgjar vocab`, or of a pretrained text model (also named by its folder).
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when the file is no tokenizer.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path /= 'tokenizer.json'
+        if not path.is_file():
+            raise FileNotFoundError(f'tokenizer: there is no file {path}; save the fast tokenizer of the pretrained '
+                                    'model there (AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)).')
+    if not path.is_file():
+        return WordTokenizer.load(path)  # says how to build one
+    return tokenizer_from_json(path.read_text(encoding='utf-8'), str(path))

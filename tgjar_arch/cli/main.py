@@ -13,6 +13,7 @@ COMMANDS = {  # name: (module, what it does in one line)
     'train': ('tgjar_arch.cli.train', "train from an option file, by BasicSR's trainer"),
     'test': ('tgjar_arch.cli.test', "restore and measure the test sets of an option file, by BasicSR's tester"),
     'vocab': ('tgjar_arch.cli.vocab', 'build the vocabulary (tokenizer.json) from captions'),
+    'import-attngan': ('tgjar_arch.cli.import_attngan', "turn AttnGAN's encoders into ours"),
     'export': ('tgjar_arch.cli.export', 'turn a training checkpoint into one .safetensors file'),
     'restore': ('tgjar_arch.cli.restore', 'restore JPEG files, with captions if there are any'),
     'demo': ('tgjar_arch.cli.demo', 'train small on the CPU, restore photographs and draw the result'),
