@@ -18,7 +18,7 @@ help:  ## this list
 
 setup: $(STAMP)  ## make .venv with everything in it (about 4 minutes and 6 GB, once)
 
-demo: $(STAMP)  ## train a small model on the CPU and restore photographs with it (at most 6 minutes)
+demo: $(STAMP)  ## train a small model on the CPU and restore photographs with it (at most 8 minutes)
 	$(BIN)/tgjar demo $(ARGS)
 
 test: $(STAMP)  ## run the tests (at most 10 minutes on 2 cores); ARGS="-m 'not slow'" leaves out the long ones
