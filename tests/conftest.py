@@ -1,8 +1,9 @@
 """Fixtures that more than one test file uses."""
 
 import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # A download that slipped into the code must fail at once, not wait for a network.
@@ -40,6 +41,16 @@ def deterministic() -> None:
     """
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Records of BasicSR's logger, which does not propagate."""
+    logger = logging.getLogger('basicsr')
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, logger='basicsr'):
+        yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture

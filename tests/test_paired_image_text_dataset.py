@@ -1,7 +1,6 @@
 """Items of the dataset: crops, compression, captions, determinism, loaders."""
 
 import json
-import logging
 import pickle
 import random
 from functools import partial
@@ -28,16 +27,6 @@ def options(tmp_path):
     """Return `make(**changes)`, the options of a training set."""
     base = write_set(tmp_path)
     return lambda **changes: base | changes
-
-
-@pytest.fixture
-def log(caplog):
-    """Records of BasicSR's logger, which does not propagate."""
-    logger = logging.getLogger('basicsr')
-    logger.addHandler(caplog.handler)
-    with caplog.at_level(logging.INFO, logger='basicsr'):
-        yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def test_training_item(options, root):

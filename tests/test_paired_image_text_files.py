@@ -28,16 +28,6 @@ def options(tmp_path):
     return lambda **changes: base | changes
 
 
-@pytest.fixture
-def log(caplog):
-    """Records of BasicSR's logger, which does not propagate."""
-    logger = logging.getLogger('basicsr')
-    logger.addHandler(caplog.handler)
-    with caplog.at_level(logging.INFO, logger='basicsr'):
-        yield caplog
-    logger.removeHandler(caplog.handler)
-
-
 def test_dataroot_lq_keeps_the_block_grid(options, root, tmp_path, log):
     write_compressed(root, tmp_path / 'lq')
     cv2.imwrite(str(tmp_path / 'lq' / 'extra.png'), photo(80, 80))
