@@ -12,6 +12,8 @@ import tgjar_arch
 COMMANDS = {  # name: (module, what it does in one line)
     'train': ('tgjar_arch.cli.train', "train from an option file, by BasicSR's trainer"),
     'test': ('tgjar_arch.cli.test', "restore and measure the test sets of an option file, by BasicSR's tester"),
+    'prepare': ('tgjar_arch.cli.prepare', 'turn CUB, Oxford-102, COCO or Kodak into folders to train and test on'),
+    'caption': ('tgjar_arch.cli.caption', 'write captions beside images, by an image-captioning model'),
     'vocab': ('tgjar_arch.cli.vocab', 'build the vocabulary (tokenizer.json) from captions'),
     'import-attngan': ('tgjar_arch.cli.import_attngan', "turn AttnGAN's encoders into ours"),
     'export': ('tgjar_arch.cli.export', 'turn a training checkpoint into one .safetensors file'),

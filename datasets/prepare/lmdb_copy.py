@@ -1,0 +1,51 @@
+"""BasicSR's lmdb of a prepared split: one file instead of thousands, for slow or shared disks."""
+
+import os
+import shutil
+from pathlib import Path
+
+from basicsr.utils.lmdb_util import LmdbMaker
+from PIL import Image
+from tqdm import tqdm
+
+from tgjar_arch.datasets.captions import METADATA, read_metadata
+from tgjar_arch.datasets.image_source import image_name
+
+PAGE = 4096  # bytes; a value begins on a page of its own
+
+
+def write_lmdb(folder: Path, quiet: bool = False) -> Path | None:
+    """Copy the images that `metadata.jsonl` names into `<folder>.lmdb`, with `metadata.jsonl` inside.
+
+    The files go in as they are, by their path from the folder without suffix, which is how `ImageSource` asks for them.
+    An lmdb of the same `metadata.jsonl` is kept, any other replaced; it appears whole or not at all.
+
+    Args:
+        folder: a prepared split.
+        quiet: no progress bar.
+
+    Returns:
+        Path of the lmdb, or None when the folder has no image.
+    """
+    target, metadata = folder.with_name(f'{folder.name}.lmdb'), folder / METADATA
+    if not metadata.is_file():
+        return None
+    if (target / METADATA).is_file() and (target / METADATA).read_bytes() == metadata.read_bytes():
+        return target
+    files = [name for name, _, _ in read_metadata(metadata)]
+    # BasicSR's default of 1 TB is more than some file systems allow even for a sparse file.
+    pages = sum((folder / name).stat().st_size // PAGE + 3 for name in files)
+    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.lmdb')
+    try:
+        maker = LmdbMaker(str(temporary), map_size=2 * PAGE * pages + 2**24)
+        for name in tqdm(files, unit='image', desc=target.name, disable=quiet):
+            with Image.open(folder / name) as image:
+                shape = (image.height, image.width, 3)
+            maker.put((folder / name).read_bytes(), image_name(name), shape)
+        maker.close()
+        shutil.copyfile(metadata, temporary / METADATA)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
