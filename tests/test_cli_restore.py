@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
 
 from tgjar_arch.checkpoint import save_atomically
@@ -189,7 +190,8 @@ def test_a_folder_with_bad_files(tmp_path, weights, capsys):
     (lambda t, w: ['-i', t / 'in', '-o', w, '--weights', w], 'is a file'),
     (lambda t, w: ['-i', t / 'in', '-o', t / 'out', '--weights', t / 'no.safetensors'],
      'no.safetensors does not exist'),
-    (lambda t, w: ['-i', t / 'in', '-o', t / 'out', '--weights', w, '--device', 'gpu7'], 'gpu7'),
+    (lambda t, w: ['-i', t / 'in', '-o', t / 'out', '--weights', w, '--device', 'gpu7'],
+     "device 'gpu7' cannot be used here"),
 ])
 def test_what_cannot_start_says_why(tmp_path, weights, capsys, arguments, message):
     jpegs(tmp_path / 'in', ['a.jpg'])
@@ -230,3 +232,66 @@ def test_exported_weights_without_text(tmp_path):
     restorer = Restorer.from_pretrained(tmp_path / 'plain.safetensors', 'cpu')
     image = np.full((16, 16, 3), 50, np.uint8)
     assert np.array_equal(restorer(image, 'a bird'), restorer(image))
+
+
+def test_a_generator_without_its_text_encoder_is_not_exported_unnoticed(experiment, tmp_path, capsys):
+    for path in experiment.rglob('net_t_*.pth'):
+        path.unlink()
+    assert export.main([str(experiment), '-o', str(tmp_path / 'x.safetensors')]) == 1
+    assert '--without-text' in capsys.readouterr().err
+    assert export.main([str(experiment), '-o', str(tmp_path / 'x.safetensors'), '--without-text']) == 0
+    jpegs(tmp_path / 'in', ['a.jpg'])
+    assert restore.main(['-i', str(tmp_path / 'in'), '-o', str(tmp_path / 'out'), '--weights',
+                         str(tmp_path / 'x.safetensors'), '--caption', 'a bird', '--quiet']) == 0
+    assert 'take no captions' in capsys.readouterr().err
+
+
+def test_what_happens_to_captions_is_said(tmp_path, weights, capsys):
+    root = tmp_path / 'in'
+    jpegs(root, ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'])
+    Image.new('RGB', (32, 32)).save(root / 'e.png')
+    (root / 'a.txt').write_text('🦜')
+    (root / 'b.txt').write_text('a small red bird with black wings')
+    (root / 'c.txt').write_text('a bird')
+    restore.main(['-i', str(root), '-o', str(tmp_path / 'out'), '--weights', str(weights), '--quiet'])
+    error = capsys.readouterr().err
+    assert '1 images that are no JPEG files are left out' in error
+    assert '1 of 4 files have no caption' in error
+    assert '1 of 4 files have a caption without any known word' in error
+    assert '1 of 4 files have a caption that is cut to its first 6 known words' in error
+
+
+def test_out_of_memory_does_not_stop_the_rest(tmp_path, weights, capsys, monkeypatch):
+    root = tmp_path / 'in'
+    jpegs(root, ['a.jpg', 'b.jpg'])
+    call = Restorer.__call__
+
+    def first_fails(self, image, caption=None, seen=[]):  # noqa: B006
+        seen.append(1)
+        if len(seen) == 1:
+            raise torch.OutOfMemoryError('out of memory')
+        return call(self, image, caption)
+
+    monkeypatch.setattr(Restorer, '__call__', first_fails)
+    assert restore.main(['-i', str(root), '-o', str(tmp_path / 'out'), '--weights', str(weights), '--quiet']) == 1
+    captured = capsys.readouterr()
+    assert '1 restored' in captured.out and 'GB a megapixel' in captured.err
+
+
+def test_colour_profile_is_kept(tmp_path, weights):
+    from PIL import ImageCms
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    (tmp_path / 'in').mkdir()
+    Image.new('RGB', (24, 24), 'red').save(tmp_path / 'in' / 'a.jpg', icc_profile=profile)
+    restore.main(['-i', str(tmp_path / 'in'), '-o', str(tmp_path / 'out'), '--weights', str(weights), '--quiet'])
+    assert Image.open(tmp_path / 'out' / 'a.png').info['icc_profile'] == profile
+
+
+def test_window_networks_restore_any_size(tmp_path):
+    network = {'type': 'SwinIR', 'upscale': 1, 'in_chans': 3, 'img_size': 32, 'window_size': 8, 'img_range': 1.,
+               'depths': [1], 'embed_dim': 8, 'num_heads': [2], 'mlp_ratio': 1, 'upsampler': '',
+               'resi_connection': '1conv'}
+    state = ARCH_REGISTRY.get('SwinIR')(**{key: value for key, value in network.items() if key != 'type'}).state_dict()
+    write_weights(tmp_path / 's.safetensors', ExportedWeights(network, state))
+    restorer = Restorer.from_pretrained(tmp_path / 's.safetensors', 'cpu')
+    assert restorer(np.zeros((35, 50, 3), np.uint8)).shape == (35, 50, 3)

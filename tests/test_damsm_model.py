@@ -251,7 +251,7 @@ def test_stage_2_takes_the_text_encoder(opt, tmp_path):
                   'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.1},
                   'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'}}}
     stage2['datasets']['train'] |= {'qf': 1, 'gt_size': 32}
-    del stage2['network_i']
+    del stage2['network_i'], stage2['val']
     restorer = build_model(deepcopy(stage2))
     for key, value in restorer.net_t.state_dict().items():
         assert torch.equal(value, model.net_t.state_dict()[key])

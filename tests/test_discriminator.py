@@ -28,8 +28,14 @@ def test_gradients_reach_every_parameter_and_the_image():
 
 
 def test_average_pooling_makes_a_tiled_texture_look_the_same():
-    net = TGJARDiscriminator(num_feat=8).eval()
-    x = torch.rand(1, 3, 16, 16).repeat(1, 1, 16, 16)  # period = the total stride
+    net = TGJARDiscriminator(num_feat=8).train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
     with torch.no_grad():
-        a, b = net(x), net(x[..., :128])
-    assert abs(a.item() - b.item()) < 0.05 * (1 + abs(a.item()))
+        net(torch.rand(8, 3, 64, 64))  # statistics, so that the logits of different images differ
+        net.eval()
+        x, other = (torch.rand(1, 3, 16, 16).repeat(1, 1, 16, 16) for _ in range(2))  # period = the total stride
+        whole, half, different = net(x), net(x[..., :128]), net(other)
+    # Only the border of zeros tells the two sizes apart.
+    assert abs(whole - half) < 0.25 * abs(whole - different)

@@ -146,3 +146,18 @@ def test_starts_near_the_compressed_image():
 def test_a_misspelt_option_raises():
     with pytest.raises(TypeError, match='num_feats'):
         TGJARGenerator(num_feats=64)
+
+
+def test_decoder_puts_features_where_the_encoder_took_them():
+    # An impulse at pixel (16, 24) of a stride-2 averaging comes back centred on it.
+    x = torch.zeros(1, 1, 33, 49)
+    x[..., 16, 24] = 1
+    kernel = torch.tensor([0.25, 0.5, 0.25])
+    kernel = (kernel[:, None] * kernel)[None, None]
+    for _ in range(3):
+        x = torch.nn.functional.conv2d(x, kernel, stride=2, padding=1)
+    for _ in range(3):
+        x = TGJARGenerator._up(x)
+    rows, columns = x[0, 0].sum(1), x[0, 0].sum(0)
+    centre = [(p * torch.arange(len(p))).sum() / p.sum() for p in (rows, columns)]
+    assert centre[0] == pytest.approx(16, abs=1e-4) and centre[1] == pytest.approx(24, abs=1e-4)

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tgjar_arch.metrics.lpips import _cached_lpips, build_lpips, calculate_lpips, lpips_features, lpips_from_features
+from tgjar_arch.metrics.lpips import build_lpips, cached_lpips, calculate_lpips, lpips_features, lpips_from_features
 
 # torchvision's AlexNet up to the last layer LPIPS reads: index of the convolution, stride, padding, pooling before it.
 ALEX = ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
@@ -232,9 +232,8 @@ def test_metric(squeeze: LPIPS, squeeze_file: Path) -> None:
     assert calculate_metric({'img': a, 'img2': a}, option) == 0
     chw = a.transpose(2, 0, 1), b.transpose(2, 0, 1)
     assert calculate_lpips(*chw, 3, 'CHW', 'squeeze', str(squeeze_file)) == pytest.approx(value, rel=1e-6)
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    key = ('squeeze', str(squeeze_file), device)
-    assert _cached_lpips(*key) is _cached_lpips(*key)  # one network a process
+    key = ('squeeze', str(squeeze_file))
+    assert cached_lpips(*key) is cached_lpips(*key)  # one network a process
 
 
 def test_metric_of_grey_images(squeeze_file: Path) -> None:

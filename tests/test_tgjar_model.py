@@ -1,4 +1,5 @@
 import json
+import math
 import random
 from copy import deepcopy
 
@@ -334,3 +335,36 @@ def test_image_text_loss_says_what_it_lacks(with_damsm, change, message):
     change(with_damsm)
     with pytest.raises(ValueError, match=message):
         make(with_damsm)
+
+
+def test_a_misspelt_key_is_named(opt):
+    for section, key, near in (('train', 'contrastive_op', 'contrastive_opt'), ('train', 'ema_decy', 'ema_decay'),
+                               ('val', 'num_show', 'num_shown'), ('path', 'pretrain_networkg', 'pretrain_network_g')):
+        wrong = deepcopy(opt)
+        wrong[section][key] = None
+        with pytest.raises(ValueError, match=f'{section}: nothing reads the key {key!r}; the nearest is {near!r}'):
+            make(wrong)
+
+
+def test_validation_goes_on_past_what_it_cannot_measure(opt, tmp_path, photos):
+    root = photos(size=64, folder='nested/a')
+    photos(size=40, folder='nested/b')
+    (root.parent / 'b' / 'coffee.png').write_bytes(b'broken')
+    opt['datasets']['val']['dataroot_gt'] = str(root.parent)
+    opt['val']['metrics'] |= {'niqe': {'type': 'calculate_niqe', 'crop_border': 0, 'better': 'lower'}, 'lpips': None}
+    model = make(opt)
+    model.validation(DataLoader(build_dataset(opt['datasets']['val']), batch_size=1), 3, None, save_img=True)
+    assert 5 < model.metric_results['psnr'] < 40 and math.isnan(model.metric_results['niqe'])
+    written = {path.relative_to(tmp_path / 'visualization').as_posix()
+               for path in (tmp_path / 'visualization').rglob('*.png')}
+    names = {'a/astronaut', 'a/chelsea', 'a/coffee', 'b/astronaut', 'b/chelsea'}
+    assert written == {'val_3.png'} | {f'{name}/{name[2:]}_3.png' for name in names}
+
+
+def test_validation_without_ground_truth_restores(opt, tmp_path):
+    opt['datasets']['val'] |= {'dataroot_lq': opt['datasets']['val'].pop('dataroot_gt')}
+    del opt['datasets']['val']['qf']
+    model = make(opt)
+    model.validation(DataLoader(build_dataset(opt['datasets']['val']), batch_size=1), 3, None, save_img=True)
+    assert math.isnan(model.metric_results['psnr'])
+    assert (tmp_path / 'visualization' / 'coffee' / 'coffee_3.png').is_file()

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tgjar_arch.checkpoint import save_model
 from tgjar_arch.metrics.r_precision import r_precision
+from tgjar_arch.option_keys import check_model_options
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder_options, text_extras
 
@@ -38,6 +39,7 @@ class DAMSMModel(BaseModel):
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
+        check_model_options(opt, {'damsm_opt', 'clip_text'}, {'damsm_opt', 'batch_size', 'r_precision'})
         self.tokenizer = read_tokenizer(opt)
         self.network_opts = {'t': text_encoder_options(opt, self.tokenizer), 'i': opt['network_i']}
         self.net_t, self.net_i = self._build('t'), self._build('i')

@@ -140,8 +140,14 @@ class TGJARGenerator(nn.Module):
         return torch.cat(parts, dim=1) if len(parts) > 1 else x
 
     @staticmethod
-    def _up(x: Tensor, like: Tensor) -> Tensor:
-        return F.interpolate(x, size=like.shape[2:], mode='bilinear', align_corners=False)
+    def _up(x: Tensor) -> Tensor:
+        """(N, C, h, w) to (N, C, 2h, 2w), where feature i goes to 2i: there a stride-2 convolution has taken it from.
+
+        The usual `align_corners=False` would put it at 2i + 0.5, after three steps 3.5 pixels off its JPEG block.
+        """
+        height, width = x.shape[2:]
+        x = F.interpolate(x, size=(2 * height - 1, 2 * width - 1), mode='bilinear', align_corners=True)
+        return F.pad(x, (0, 1, 0, 1), mode='replicate')
 
     def forward(self, lq: Tensor, text: TextFeatures | None = None) -> Tensor:
         """Restore.
@@ -173,8 +179,8 @@ class TGJARGenerator(nn.Module):
 
         d3 = e3 if self.gfm is None else self.gfm(e3, text.sentence)
         d3 = self.body(d3)
-        d2 = self._up(self.act(self.up1(self._local(0, d3, text, e3))), e2) + e2  # (N, 2C, H/4, W/4)
-        d1 = self._up(self.act(self.up2(self._local(1, d2, text))), e1) + e1  # (N, C, H/2, W/2)
-        d0 = self._up(self.act(self.up3(self._local(2, d1, text))), e0) + e0  # (N, C, H, W)
+        d2 = self._up(self.act(self.up1(self._local(0, d3, text, e3)))) + e2  # (N, 2C, H/4, W/4)
+        d1 = self._up(self.act(self.up2(self._local(1, d2, text)))) + e1  # (N, C, H/2, W/2)
+        d0 = self._up(self.act(self.up3(self._local(2, d1, text)))) + e0  # (N, C, H, W)
         x = x + self.tail(self.act(self.refine(d0)))
         return x[:, :, :height, :width]

@@ -10,6 +10,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
 from torch import Tensor
 
+from tgjar_arch.padded import run_padded
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.tokenizer import tokenizer_from_json
 from tgjar_arch.weights_file import ExportedWeights, read_weights
@@ -26,14 +27,15 @@ class Restorer:
         device: where to compute; None takes the GPU if there is one.
 
     Raises:
-        ValueError: when a network is unknown, or weights do not fit it.
+        ValueError: when a network is unknown, weights do not fit it, or the device cannot be used.
     """
 
     def __init__(self, weights: ExportedWeights, device: str | torch.device | None = None) -> None:
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.device = _usable_device(device)
         self.net_g = self._build(weights.network_g, weights.state_g)
-        self.takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
         self.net_t = self.tokenizer = None
+        takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
+        self.takes_text = takes_text and getattr(self.net_g, 'uses_text', True) and weights.network_t is not None
         if weights.network_t is not None:
             self.net_t = self._build(weights.network_t, weights.state_t)
             self.tokenizer = tokenizer_from_json(weights.tokenizer)
@@ -42,6 +44,7 @@ class Restorer:
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device | None = None) -> 'Restorer':
         """Load a `.safetensors` file of `tgjar export`; nothing in it is executed."""
+        device = _usable_device(device)  # before the weights, which would be blamed for it
         try:
             return cls(read_weights(path), device)
         except (RuntimeError, TypeError, KeyError) as error:  # what a state dict or arguments that do not fit raise
@@ -55,7 +58,7 @@ class Restorer:
 
     def encode(self, captions: list[str]) -> TextFeatures | None:
         """Text features of captions; '' is no caption. None if the networks take no text."""
-        if self.net_t is None or not self.takes_text:
+        if not self.takes_text:
             return None
         padded = [self.tokenizer.pad(self.tokenizer.encode(caption), self.max_words) for caption in captions]
         ids, mask = (torch.stack(part).to(self.device) for part in zip(*padded, strict=True))
@@ -69,7 +72,8 @@ class Restorer:
         text = self.encode(captions)
         lq = lq.to(self.device, torch.float32, memory_format=torch.channels_last)
         with torch.inference_mode():
-            out = self.net_g(lq, text=text) if self.takes_text else self.net_g(lq)
+            out = run_padded(self.net_g, lq,
+                             lambda x: self.net_g(x, text=text) if self.takes_text else self.net_g(x))
         return out.clamp(0, 1)
 
     def __call__(self, image: Image.Image | np.ndarray, caption: str | None = None) -> Image.Image | np.ndarray:
@@ -92,3 +96,17 @@ class Restorer:
         out = self.restore(lq, [caption or ''])[0].permute(1, 2, 0)
         restored = (out * 255).round().to(torch.uint8).cpu().numpy()
         return Image.fromarray(restored) if isinstance(image, Image.Image) else restored
+
+
+def _usable_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or the best there is.
+
+    Raises:
+        ValueError: when there is no such device.
+    """
+    try:
+        found = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # torch's, for an unknown name and for a missing driver
+        raise ValueError(f'device {device!r} cannot be used here: {str(error).splitlines()[0]}') from error
+    return found

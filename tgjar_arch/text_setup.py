@@ -65,5 +65,5 @@ def check_vocabulary(load_path: str, tokenizer: Tokenizer) -> None:
 
 def text_extras(opt: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     """What a text encoder's checkpoint stores beside its weights, so that the vocabulary cannot be mismatched later."""
-    max_words = max(dataset.get('max_words', DEFAULT_MAX_WORDS) for dataset in opt['datasets'].values())
+    max_words = max(dataset.get('max_words') or DEFAULT_MAX_WORDS for dataset in opt['datasets'].values())
     return {'tokenizer': tokenizer.to_json(), 'max_words': max_words}

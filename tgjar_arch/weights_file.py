@@ -46,6 +46,9 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
         path: the file; its folder is made.
         weights: what to write.
         half: store floating-point tensors as float16, half the size; they are read back as float32.
+
+    Raises:
+        OSError: when the file cannot be written; an older one of that name is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +64,8 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
     try:
         save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, metadata=metadata)
         os.replace(temporary, path)
+    except SafetensorError as error:  # what the library makes of a full disk or a folder that cannot be written
+        raise OSError(f'could not write {path}: {error}') from error
     finally:
         temporary.unlink(missing_ok=True)
 

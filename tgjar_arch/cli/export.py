@@ -1,33 +1,48 @@
 """`tgjar export`: a training checkpoint becomes one file with weights, tokenizer and configuration."""
 
 import argparse
+import inspect
 import json
 import sys
 from pathlib import Path
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 
 from tgjar_arch.checkpoint import load_checkpoint
 from tgjar_arch.weights_file import ExportedWeights, write_weights
 
 
-def collect(checkpoint: Path, averaged: bool = True) -> ExportedWeights:
+def collect(checkpoint: Path, averaged: bool = True, without_text: bool = False) -> ExportedWeights:
     """Gather what belongs to a generator's checkpoint.
 
     Args:
         checkpoint: `.../models/net_g_ITER.pth`, or an experiment's folder, whose newest checkpoint is taken. The text
             encoder's, `net_t_ITER.pth`, lies beside it.
         averaged: take the moving average of the weights (`params_ema`) where there is one.
+        without_text: leave the text encoder out, for restoration without captions.
 
     Raises:
-        FileNotFoundError: when there is no such checkpoint.
+        FileNotFoundError: when there is no such checkpoint, or the text encoder's is not beside it.
         ValueError: when it was not written by TGJARModel.
     """
     net_g_file = find_checkpoint(checkpoint)
     network_g, state_g, _ = _read(net_g_file, averaged)
     net_t_file = net_g_file.with_name(net_g_file.name.replace('net_g_', 'net_t_', 1))
-    if not net_t_file.is_file():
+    if without_text or not _uses_text(network_g):
         return ExportedWeights(network_g, state_g)
+    if not net_t_file.is_file():
+        raise FileNotFoundError(f'{net_g_file} takes captions, but its text encoder {net_t_file.name} is not there; '
+                                'copy it there, or give --without-text to restore without captions.')
     network_t, state_t, content = _read(net_t_file, averaged)
     return ExportedWeights(network_g, state_g, network_t, state_t, content['tokenizer'], content['max_words'])
+
+
+def _uses_text(network_g: dict) -> bool:
+    options = dict(network_g)
+    with torch.device('meta'):  # no weights are needed to ask
+        net = ARCH_REGISTRY.get(options.pop('type'))(**options)
+    return 'text' in inspect.signature(net.forward).parameters and getattr(net, 'uses_text', True)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -59,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
                         help='experiments/NAME (its newest checkpoint) or .../models/net_g_ITER.pth')
     parser.add_argument('-o', '--output', type=Path, required=True, help='file to write, .safetensors')
     parser.add_argument('--raw', action='store_true', help='the weights themselves, not their moving average')
+    parser.add_argument('--without-text', action='store_true', help='leave the text encoder out: no captions later')
     parser.add_argument('--half', action='store_true', help='store as float16: half the size')
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     args = parser.parse_args(argv)
@@ -68,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f'{args.output} exists; give --overwrite to replace it')
     try:
         checkpoint = find_checkpoint(args.checkpoint)
-        weights = collect(checkpoint, averaged=not args.raw)
+        weights = collect(checkpoint, not args.raw, args.without_text)
         write_weights(args.output, weights, args.half)
     except (OSError, ValueError) as error:
         print(f'tgjar export: {error}', file=sys.stderr)

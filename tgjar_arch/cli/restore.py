@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from tgjar_arch.datasets.captions import METADATA, read_caption_file, read_metadata
-from tgjar_arch.datasets.image_source import image_name
+from tgjar_arch.datasets.image_source import IMAGE_SUFFIXES, image_name
 from tgjar_arch.restorer import Restorer
 
 JPEG_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
@@ -79,6 +80,31 @@ def plan(root: Path, captions: dict[Path, str], output: Path) -> list[Job]:
     return jobs
 
 
+def remarks(restorer: Restorer, root: Path, source: Path, jobs: list[Job]) -> list[str]:
+    """What a user should know before the restoration: files left out, captions that are not read, or not whole."""
+    lines = []
+    if source.is_dir():
+        others = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in root.rglob('*') if file.is_file())
+        others -= sum(job.source.suffix.lower() in IMAGE_SUFFIXES for job in jobs)
+        if others > 0:
+            lines.append(f'{others} images that are no JPEG files are left out; name one by itself to restore it.')
+    if not restorer.takes_text:
+        if any(job.caption for job in jobs):
+            lines.append('These weights take no captions: the captions are not used.')
+        return lines
+    known = [len(restorer.tokenizer.encode(job.caption)) for job in jobs]
+    for count, what in (
+        (sum(not job.caption for job in jobs), 'no caption and are restored without text'),
+        (sum(bool(job.caption) and not n for job, n in zip(jobs, known, strict=True)),
+         'a caption without any known word and are restored without text'),
+        (sum(n > restorer.max_words for n in known),
+         f'a caption that is cut to its first {restorer.max_words} known words'),
+    ):
+        if count:
+            lines.append(f'{count} of {len(jobs)} files have {what}.')
+    return lines
+
+
 def restore_file(restorer: Restorer, job: Job) -> None:
     """Restore one file; the result appears whole or not at all.
 
@@ -92,11 +118,13 @@ def restore_file(restorer: Restorer, job: Job) -> None:
         restored = restorer(image, job.caption)
     # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
     restored.getexif()[0x0112] = orientation
+    # A profile of another colour space (CMYK, grey) would be wrong for the RGB result.
+    profile = image.info.get('icc_profile') if image.mode == 'RGB' else None
     restored = ImageOps.exif_transpose(restored)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     temporary = job.target.with_name(f'.{job.target.name}.{os.getpid()}.tmp')
     try:
-        restored.save(temporary, format='PNG')
+        restored.save(temporary, format='PNG', icc_profile=profile)
         os.replace(temporary, job.target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -120,6 +148,11 @@ def run(restorer: Restorer, jobs: list[Job], overwrite: bool = False,
             # Pillow raises these for what is no image, broken or a decompression bomb.
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 failed[job.source] = f'{type(error).__name__}: {error}'
+            except (RuntimeError, MemoryError) as error:  # torch's, out of memory above all
+                reason = str(error).partition('\n')[0]
+                failed[job.source] = (f'{type(error).__name__}: {reason}. A picture needs about 1.2 GB a megapixel; '
+                                      'reduce it, or try --device cpu.')
+                torch.cuda.empty_cache()
             else:
                 done += 1
     return done, kept, failed
@@ -149,8 +182,8 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, RuntimeError) as error:
         print(f'tgjar restore: {error}', file=sys.stderr)
         return 2
-    if restorer.takes_text and (without := sum(not job.caption for job in jobs)):
-        print(f'{without} of {len(jobs)} files have no caption and are restored without text.', file=sys.stderr)
+    for line in remarks(restorer, root, args.input, jobs):
+        print(line, file=sys.stderr)
     done, kept, failed = run(restorer, jobs, args.overwrite, args.quiet)
     for file, reason in failed.items():
         print(f'failed: {file}: {reason}', file=sys.stderr)

@@ -58,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         tokenizer = everything if args.min_count == 1 else WordTokenizer.build(captions, args.min_count)
     except ValueError as error:
         return _fail(str(error))
-    tokenizer.save(output)
+    try:
+        tokenizer.save(output)
+    except OSError as error:
+        return _fail(f'{output} cannot be written: {error}')
     print(f'{len(captions)} captions, {everything.vocab_size - 1} different words, {tokenizer.vocab_size - 1} kept')
     print(f'wrote {output}: vocab_size {tokenizer.vocab_size}, <end> included')
     return 0

@@ -137,8 +137,7 @@ def calculate_lpips(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, inp
     """
     if img.shape != img2.shape:
         raise ValueError(f'calculate_lpips compares images of one shape, but got {img.shape} and {img2.shape}.')
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    model = _cached_lpips(net, trunk_path, device)
+    model = cached_lpips(net, trunk_path)
     images = []
     for image in (img, img2):
         image = reorder_image(image, input_order=input_order)  # (H, W, C)
@@ -146,13 +145,14 @@ def calculate_lpips(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, inp
         tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).permute(2, 0, 1) / 255
         images.append(tensor.expand(3, -1, -1))  # (3, H, W) RGB; grey is repeated
     with torch.no_grad():
-        features = lpips_features(model, torch.stack(images).to(device))
+        features = lpips_features(model, torch.stack(images).to(next(model.parameters()).device))
         return lpips_from_features(model, [f[:1] for f in features], [f[1:] for f in features]).item()
 
 
 @lru_cache(maxsize=4)
-def _cached_lpips(net: str, trunk_path: str | None, device: str) -> 'LPIPS':
-    return build_lpips(net, trunk_path=trunk_path).to(device)
+def cached_lpips(net: str = 'alex', trunk_path: str | None = None) -> 'LPIPS':
+    """The network that `calculate_lpips` uses, kept for the process, on the GPU when there is one."""
+    return build_lpips(net, trunk_path=trunk_path).to('cuda' if torch.cuda.is_available() else 'cpu')
 
 
 def _load_trunk(model: 'LPIPS', path: str | Path) -> None:
