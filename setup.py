@@ -21,8 +21,10 @@ setup(
     # `datasets` and BasicSR's own `losses` are never shadowed. tests/test_packaging.py fails when one is forgotten.
     packages=[
         'tgjar_arch',
+        'tgjar_arch.baselines',
         'tgjar_arch.cli',
         'tgjar_arch.datasets',
+        'tgjar_arch.datasets.prepare',
         'tgjar_arch.demo',
         'tgjar_arch.losses',
         'tgjar_arch.metrics',
@@ -35,6 +37,7 @@ setup(
     },
     package_data={
         'tgjar_arch': ['weights/*.safetensors'],
+        'tgjar_arch.datasets.prepare': ['*.json'],
         'tgjar_arch.demo': ['*.json'],
         'tgjar_arch.options': ['*.yml'],
     },

@@ -39,7 +39,12 @@ def encode(image: np.ndarray, qf: int, chroma: str = '4:2:0') -> bytes:
 
 def compress(image: np.ndarray, qf: int, chroma: str = '4:2:0') -> np.ndarray:
     """Return the image (H, W, 3) uint8 BGR as it is after one JPEG compression; arguments as of `encode`."""
-    return cv2.imdecode(np.frombuffer(encode(image, qf, chroma), np.uint8), cv2.IMREAD_COLOR)
+    return decode(encode(image, qf, chroma))
+
+
+def decode(content: bytes) -> np.ndarray:
+    """Return the image (H, W, 3) uint8 BGR of a file that `encode` made."""
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
 
 
 def double_compress(image: np.ndarray,
@@ -49,15 +54,23 @@ def double_compress(image: np.ndarray,
                     chroma: str = '4:2:0') -> np.ndarray:
     """Compress twice, with the 8x8 grid of the first compression moved, as in a photo cropped and saved again.
 
-    Non-aligned double JPEG as in FBCNN (Jiang et al., ICCV 2021, section 3.4), but without losing the border: the first
+    `qf` and `chroma` are those of the second compression, whose grid begins at the image's corner; `chroma` also of the
+    first. See `shifted_compress`, which is the first.
+    """
+    return compress(shifted_compress(image, first_qf, shift, chroma), qf, chroma)
+
+
+def shifted_compress(image: np.ndarray, qf: int, shift: tuple[int, int] = (0, 0), chroma: str = '4:2:0') -> np.ndarray:
+    """Compress once, with the 8x8 grid moved down and to the right.
+
+    Non-aligned double JPEG as in FBCNN (Jiang et al., ICCV 2021, section 3.4), but without losing the border: the
     compression sees the image with `shift` repeated rows above and columns to the left, which are cut off again.
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        first_qf: quality factor of the first compression.
-        qf: quality factor of the second compression, whose grid begins at the image's corner.
+        qf: quality factor.
         shift: (rows, columns), each 0 to 7; (0, 0) is aligned double JPEG.
-        chroma: subsampling of both, a key of `CHROMA`.
+        chroma: subsampling, a key of `CHROMA`.
 
     Returns:
         (H, W, 3) uint8, BGR.
@@ -69,7 +82,7 @@ def double_compress(image: np.ndarray,
         raise ValueError(f'shift must be two numbers from 0 to {MAX_SHIFT}, but is {shift}.')
     dy, dx = shift
     moved = cv2.copyMakeBorder(image, dy, 0, dx, 0, cv2.BORDER_REPLICATE)
-    return compress(compress(moved, first_qf, chroma)[dy:, dx:], qf, chroma)
+    return compress(moved, qf, chroma)[dy:, dx:]
 
 
 def check_qf(qf: Any, key: str = 'qf') -> int:

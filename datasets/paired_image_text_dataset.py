@@ -15,7 +15,8 @@ from torch.utils import data
 
 from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
 from tgjar_arch.datasets.image_source import ImageSource
-from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, compress, double_compress
+from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, shifted_compress
+from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.hf_tokenizer import HFTokenizer
 from tgjar_arch.tokenizer import WordTokenizer, load_tokenizer
 
@@ -24,6 +25,7 @@ MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the 
 _OWN_KEYS = frozenset({
     'name', 'type', 'phase', 'scale', 'dataroot_gt', 'dataroot_lq', 'dataroot_text', 'io_backend', 'tokenizer',
     'max_words', 'max_images', 'gt_size', 'use_hflip', 'qf', 'chroma', 'double_jpeg', 'caption_drop',
+    'quantisation_maps', 'thumbnail',
 })
 # What BasicSR's loaders and trainer read from the same options.
 _LOADER_KEYS = frozenset({
@@ -72,9 +74,12 @@ class PairedImageTextDataset(data.Dataset):
             - double_jpeg: `{prob: 0.5, qf: {min: 10, max: 95}, shift: 7}`: with this probability (1) an earlier
               compression at this qf, its grid moved by 0 to `shift` (7) pixels down and right. ~
             - caption_drop: probability of a training image to go without its caption (0); 1 drops it in validation too.
+            - quantisation_maps: true adds the `qmaps` of `lq`, from the tables of its JPEG file (false).
+            - thumbnail: side in pixels of a `thumbnail` of `lq`, such as 112 for QGCN. ~
 
     Items:
         lq, gt: (3, H, W) float in [0, 1], RGB; either may be missing, see above.
+        qmaps: (2, H, W) float, luma and chroma, see `quantisation_maps`; thumbnail: (3, S, S) as lq. Only if asked for.
         text, text_mask: (T,) int64 and (T,) bool; only with a tokenizer.
         caption: str, '' for none.
         class_id: int, -1 if not known.
@@ -139,10 +144,16 @@ class PairedImageTextDataset(data.Dataset):
         self._max_words = _whole(opt, 'max_words', 18)
         self._max_images = _whole(opt, 'max_images', None)
         self._gt_size = _whole(opt, 'gt_size', 256 if self._training else None)
-        self._use_hflip = self._training and opt.get('use_hflip', True)
+        use_hflip = opt.get('use_hflip', True)
+        if not isinstance(use_hflip, bool):
+            raise ValueError(f'use_hflip must be true or false, but is {use_hflip!r}.')
+        self._use_hflip = self._training and use_hflip
         self._caption_drop = _probability(opt, 'caption_drop', 0.0)
         self._chroma = _one_of(opt, 'chroma', tuple(CHROMA)) if 'chroma' in opt else '4:2:0'
         self._qf = None if opt.get('qf') is None else QualitySampler(opt['qf'])
+
+        self._quantisation_maps = opt.get('quantisation_maps', False)
+        self._thumbnail = _whole(opt, 'thumbnail', None)
 
         double = opt.get('double_jpeg')
         self._double_prob = 0.0
@@ -166,6 +177,9 @@ class PairedImageTextDataset(data.Dataset):
                              'files, or `qf: ~` for originals only.')
         if double is not None and self._qf is None:
             raise ValueError('double_jpeg needs qf, the quality of the last compression.')
+        if (self._quantisation_maps or self._thumbnail) and not has_lq and self._qf is None:
+            raise ValueError('quantisation_maps and thumbnail are of the compressed image, but there is none; give qf '
+                             'or dataroot_lq, or drop them.')
         if has_lq and self._use_hflip and self._gt_size % MCU:
             raise ValueError(f'gt_size {self._gt_size} must be a multiple of {MCU} to flip files of dataroot_lq, since '
                              'other widths move the JPEG block grid; change it or set use_hflip: false.')
@@ -219,30 +233,43 @@ class PairedImageTextDataset(data.Dataset):
     def _item(self, index: int, rng: random.Random) -> dict[str, Any]:
         image = self.images[index]
         paths = {key: source.files[image.name] for key, source in self._sources.items()}
-        pixels = self._crop_and_flip({key: self._decode(key, image.name) for key in self._sources}, paths, rng)
+        contents = {key: self._read(key, image.name) for key in self._sources}
+        pixels = {key: self._decode(content, paths[key]) for key, content in contents.items()}
+        pixels = self._crop_and_flip(pixels, paths, rng)
         item: dict[str, Any] = {'class_id': image.class_id}
         if self._qf is not None:
             item['qf'] = self._qf.sample(rng) if self._training else self._qf.at(index)
-            pixels['lq'] = self._degrade(pixels['gt'], item['qf'], rng)
+            contents['lq'] = self._degrade(pixels['gt'], item['qf'], rng)
+            pixels['lq'] = decode(contents['lq'])
         item |= {key: _to_tensor(value) for key, value in pixels.items()}
+        if self._quantisation_maps:
+            tables = quantisation_tables(contents['lq'], paths.get('lq') or paths['gt'])
+            item['qmaps'] = quantisation_maps(tables, *pixels['lq'].shape[:2])
+        if self._thumbnail is not None:
+            item['thumbnail'] = thumbnail(pixels['lq'], self._thumbnail)
         item |= self._text(index, rng)
         item['lq_path'] = paths.get('lq') or paths['gt']
         if 'gt' in paths:
             item['gt_path'] = paths['gt']
         return item
 
-    def _decode(self, key: str, name: str) -> np.ndarray:
-        source = self._sources[key]
+    def _read(self, key: str, name: str) -> bytes:
         try:
-            content = source.read(name)
+            return self._sources[key].read(name)
+        except OSError as error:
+            path = self._sources[key].files[name]
+            raise UnusableImageError(f'{path} cannot be read ({str(error).strip()}).') from error
+
+    def _decode(self, content: bytes, path: str) -> np.ndarray:
+        try:
             # OpenCV raises for an empty or a huge image, and returns None for any other that it cannot decode.
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        except (OSError, cv2.error) as error:
-            raise UnusableImageError(f'{source.files[name]} cannot be read ({str(error).strip()}).') from error
+        except cv2.error as error:
+            raise UnusableImageError(f'{path} cannot be read ({str(error).strip()}).') from error
         if image is None:
-            raise UnusableImageError(f'{source.files[name]} is no readable image ({len(content)} bytes).')
+            raise UnusableImageError(f'{path} is no readable image ({len(content)} bytes).')
         if self._training and min(image.shape[:2]) < self._gt_size:
-            raise UnusableImageError(f'{source.files[name]} is {image.shape[1]}x{image.shape[0]}, smaller than gt_size '
+            raise UnusableImageError(f'{path} is {image.shape[1]}x{image.shape[0]}, smaller than gt_size '
                                      f'{self._gt_size}.')
         return image  # (H, W, 3) uint8, BGR
 
@@ -265,11 +292,12 @@ class PairedImageTextDataset(data.Dataset):
             pixels = {key: cv2.flip(value, 1) for key, value in pixels.items()}
         return pixels
 
-    def _degrade(self, gt: np.ndarray, qf: int, rng: random.Random) -> np.ndarray:
+    def _degrade(self, gt: np.ndarray, qf: int, rng: random.Random) -> bytes:
+        """The JPEG file of `gt`."""
         if self._double_prob > 0 and rng.random() < self._double_prob:
             shift = rng.randint(0, self._max_shift), rng.randint(0, self._max_shift)
-            return double_compress(gt, self._first_qf.sample(rng), qf, shift, self._chroma)
-        return compress(gt, qf, self._chroma)
+            gt = shifted_compress(gt, self._first_qf.sample(rng), shift, self._chroma)
+        return encode(gt, qf, self._chroma)
 
     def _text(self, index: int, rng: random.Random) -> dict[str, Any]:
         captions = self.images[index].captions

@@ -45,6 +45,8 @@ def test_networks_and_losses_build(file):
             network['weights'] = None  # nothing is downloaded in a test
         if network['type'] == 'HFTextEncoder':
             continue  # needs a model folder, see tests/test_hf_text_encoder.py
+        if network['type'] == 'FBCNN':
+            pytest.importorskip('spandrel', reason='FBCNN needs spandrel, which is optional')
         build_network(network)
     sections = opt.get('train', {}) | opt.get('val', {})
     for key, loss in sections.items():

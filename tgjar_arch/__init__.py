@@ -26,6 +26,9 @@ from tgjar_arch import hf_text_encoder_arch as _hf_text_encoder_arch  # noqa: E4
 from tgjar_arch import image_encoder_arch as _image_encoder_arch  # noqa: E402, F401
 from tgjar_arch import text_encoder_arch as _text_encoder_arch  # noqa: E402, F401
 from tgjar_arch import tgjar_model as _tgjar_model  # noqa: E402, F401
+from tgjar_arch.baselines import fbcnn_arch as _fbcnn_arch  # noqa: E402, F401
+from tgjar_arch.baselines import qgcn_arch as _qgcn_arch  # noqa: E402, F401
+from tgjar_arch.baselines import rnan_arch as _rnan_arch  # noqa: E402, F401
 from tgjar_arch.datasets import paired_image_text_dataset as _paired_image_text_dataset  # noqa: E402, F401
 from tgjar_arch.losses import contrastive_loss as _contrastive_loss  # noqa: E402, F401
 from tgjar_arch.losses import damsm_loss as _damsm_loss  # noqa: E402, F401

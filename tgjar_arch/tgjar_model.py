@@ -1,28 +1,28 @@
 """TGJARModel: stage 2 of the paper, the text-guided GAN, inside BasicSR's trainer."""
 
 import inspect
-import json
 import math
-import os
 from collections import OrderedDict
 from copy import deepcopy
 
-import numpy as np
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models.srgan_model import SRGANModel
-from basicsr.utils import get_root_logger, tensor2img
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tgjar_arch.checkpoint import save_model
-from tgjar_arch.panel import draw_panel
+from tgjar_arch.checkpoint import load_checkpoint, save_model
+from tgjar_arch.option_keys import check_model_options
+from tgjar_arch.padded import run_padded
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder_options, text_extras
+from tgjar_arch.validation import prepare_metrics, validate
 
+_TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
+               'net_d_iters', 'net_d_init_iters'}
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -39,7 +39,8 @@ class TGJARModel(SRGANModel):
     | GAN L_G | `gan_opt` (needs `network_d` and `optim_d`) | `l_g_gan`, `l_d_real`, `l_d_fake` |
     | image-text L_IT | `damsm_opt` (needs `network_i`, frozen) | `l_g_damsm` |
 
-    `network_g` may be any network of BasicSR's registry; captions go to those whose `forward` has an argument `text`.
+    `network_g` may be any network of BasicSR's registry; captions go to those whose `forward` has an argument `text`. A
+    network with an attribute `extra_inputs`, a tuple of batch keys, is given these as arguments of the same names.
     `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with
     the generator (`train: train_network_t: true`). Its checkpoint carries the tokenizer, so that weights and vocabulary
     cannot be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), and SRGANModel's `ema_decay`,
@@ -49,7 +50,8 @@ class TGJARModel(SRGANModel):
     def __init__(self, opt: dict) -> None:
         self.net_t = self.tokenizer = None
         self.network_opts = {label: opt[f'network_{label}'] for label in ('g', 'd') if opt.get(f'network_{label}')}
-        self._shown: list[tuple[str, list]] | None = None
+        check_model_options(opt, _TRAIN_KEYS, {'num_shown'})
+        prepare_metrics(opt.get('val'))
         super().__init__(opt)  # builds net_g and, when training, calls init_training_settings
         if not self.is_train:
             self.train_text_encoder = False
@@ -109,6 +111,13 @@ class TGJARModel(SRGANModel):
         if load_path is not None:
             self.load_network(net, load_path, path_opt.get(f'strict_load_{label}', True),
                               path_opt.get(f'param_key_{label}', 'params'))
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True,
+                     param_key: str | None = 'params') -> None:
+        """As BasicSR's, and for a file that is a state dict itself, as authors publish them (`fbcnn_color.pth`)."""
+        if param_key is not None and not {param_key, 'params'} & load_checkpoint(load_path).keys():
+            param_key = None
+        super().load_network(net, load_path, strict, param_key)
 
     def _averaged_copy(self, net: nn.Module, label: str) -> nn.Module:
         """Network that follows `net` as a moving average; when resuming, the checkpoint's own average."""
@@ -190,9 +199,8 @@ class TGJARModel(SRGANModel):
         elif hasattr(self, 'gt'):  # a stale one from training must not be compared with
             del self.gt
         self.captions = list(data.get('caption', [''] * len(self.lq)))
-        if self._shown is not None:
-            self._read += zip(data['lq_path'], self.captions, strict=True)
         self.class_ids = data['class_id'].to(self.device, non_blocking=True) if 'class_id' in data else None
+        self.extra_inputs = self._read_extra_inputs(data)
         self.ids = self.mask = None
         if self.net_t is not None:
             if 'text' not in data:
@@ -200,11 +208,22 @@ class TGJARModel(SRGANModel):
             self.ids = data['text'].to(self.device, non_blocking=True)
             self.mask = data['text_mask'].to(self.device, non_blocking=True)
 
+    def _read_extra_inputs(self, data: dict) -> dict[str, Tensor]:
+        """What the generator asks for besides `lq` and text, by its attribute `extra_inputs`."""
+        wanted = getattr(self.get_bare_model(self.net_g), 'extra_inputs', ())
+        missing = [key for key in wanted if key not in data]
+        if missing:
+            raise KeyError(f'network_g {self.opt["network_g"]["type"]} needs {", ".join(missing)}, which the batch has '
+                           'not; every dataset makes qmaps with quantisation_maps: true and thumbnail with '
+                           'thumbnail: 112.')
+        return {key: data[key].to(self.device, non_blocking=True) for key in wanted}
+
     def _encode_text(self, net_t: nn.Module | None) -> TextFeatures | None:
         return None if net_t is None else net_t(self.ids, self.mask)
 
-    def _restore(self, net_g: nn.Module, text: TextFeatures | None) -> Tensor:
-        return net_g(self.lq, text=text) if self.takes_text else net_g(self.lq)
+    def _restore(self, net_g: nn.Module, lq: Tensor, text: TextFeatures | None) -> Tensor:
+        text_input = {'text': text} if self.takes_text else {}
+        return net_g(lq, **text_input, **self.extra_inputs)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
@@ -216,7 +235,7 @@ class TGJARModel(SRGANModel):
         with torch.set_grad_enabled(update_g), self._autocast():
             with torch.set_grad_enabled(update_g and self.train_text_encoder):
                 text = self._encode_text(self.net_t)
-            output = self._restore(self.net_g, text)
+            output = self._restore(self.net_g, self.lq, text)
         self.output = output.float()  # the losses are computed in float32 also under AMP
 
         if update_g:
@@ -262,7 +281,8 @@ class TGJARModel(SRGANModel):
     def get_current_log(self) -> OrderedDict:
         log = self.reduce_loss_dict(OrderedDict((key, value.detach()) for key, value in self.log_dict.items()))
         broken = [key for key, value in log.items() if not math.isfinite(value)]
-        if broken and not self.scaler.is_enabled():  # with fp16 the scaler skips such steps
+        # With fp16 the scaler skips single steps; when it has given up, its scale goes to 0.
+        if broken and not (self.scaler.is_enabled() and self.scaler.get_scale() >= 1):
             raise FloatingPointError(f'{", ".join(broken)} became NaN or infinite; resume from the last checkpoint '
                                      'with a lower learning rate, or without amp.')
         return log
@@ -277,44 +297,14 @@ class TGJARModel(SRGANModel):
         modes = [(net, net.training) for net in (net_g, net_t) if net is not None]
         for net, _ in modes:
             net.eval()
-        lq, (height, width) = self.lq, self.lq.shape[2:]
-        # Window attention networks (SwinIR) want a multiple of their window; TGJARGenerator pads by itself.
-        multiple = self.opt['network_g'].get('window_size', 1)
         with torch.no_grad():
-            self.lq = F.pad(lq, (0, -width % multiple, 0, -height % multiple), mode='reflect')
-            self.output = self._restore(net_g, self._encode_text(net_t))[:, :, :height, :width].float()
-        self.lq = lq
+            text = self._encode_text(net_t)
+            self.output = run_padded(net_g, self.lq, lambda lq: self._restore(net_g, lq, text)).float()
         for net, training in modes:
             net.train(training)
-        if self._shown is not None and len(self._shown) < self.opt['val'].get('num_shown', 4):
-            images = [self.lq, self.output, *([self.gt] if hasattr(self, 'gt') else [])]
-            self._shown.append((self.captions[0], [tensor2img(image[:1], rgb2bgr=False) for image in images]))
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        """BasicSR's validation; besides, the first `val: num_shown` images go with their captions into one picture, in
-        the visualisation folder (with `save_img`) and in TensorBoard."""
-        self._shown, self._read = [], []
-        try:
-            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
-            rows = self._shown
-        finally:
-            self._shown = None
-        rows = [row for row in rows if len(row[1]) == len(rows[0][1])]
-        if not rows:
-            return
-        panel = draw_panel(rows, ('JPEG', 'restored', 'original')[:len(rows[0][1])], cell=512)
-        name = dataloader.dataset.opt['name']
-        if save_img:
-            folder = self.opt['path']['visualization']
-            os.makedirs(folder, exist_ok=True)
-            panel.save(os.path.join(folder, f'{name}_{current_iter}.png'))
-            with open(os.path.join(folder, f'{name}_captions.jsonl'), 'w', encoding='utf-8') as file:
-                for lq_path, caption in self._read:
-                    line = {'file_name': os.path.basename(lq_path), 'caption': caption}
-                    file.write(json.dumps(line, ensure_ascii=False) + '\n')
-        if tb_logger is not None:
-            tb_logger.add_image(f'{name}/samples', np.asarray(panel), current_iter, dataformats='HWC')
-            tb_logger.add_text(f'{name}/captions', '\n\n'.join(caption for caption, _ in rows), current_iter)
+        validate(self, dataloader, current_iter, tb_logger, save_img)
 
     # ---------------------------------------------------------------------------------------------------- checkpoints
 

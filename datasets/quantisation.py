@@ -1,0 +1,68 @@
+"""What a JPEG file says about its own compression: quantisation tables, as maps, and the picture as a thumbnail.
+
+Inputs of networks that are told how an image was compressed (QGCN: Li et al., IEEE TIP 29, 2020, section III).
+"""
+
+import io
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+_BLOCK = 8  # pixels of a JPEG block
+_ORIENTATION = 0x0112  # EXIF tag; from 5 on, rows and columns change places
+
+
+def quantisation_tables(content: bytes, path: str) -> np.ndarray:
+    """Read the luma and the chroma table of a JPEG file.
+
+    Args:
+        content: the whole file.
+        path: its name, for the message.
+
+    Returns:
+        (2, 8, 8) float32, steps of the quantiser from 1 to 255 (12-bit files: more), row = vertical frequency. A file
+        with one table (a grey one, or an unusual encoder) has it twice. Where an EXIF tag turns the picture by 90
+        degrees, which OpenCV does when it decodes, the tables are turned too.
+
+    Raises:
+        ValueError: when it is no JPEG file.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            tables = getattr(image, 'quantization', None)  # Pillow has undone the zigzag order of the file
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+    except OSError as error:
+        raise ValueError(f'{path} cannot be read by Pillow ({error}), so it has no quantisation tables.') from error
+    if not tables:
+        raise ValueError(f'{path} is no JPEG file and has no quantisation tables; compress with qf, or put JPEG files '
+                         'into dataroot_lq, or set quantisation_maps: false.')
+    ids = sorted(tables)
+    pair = np.array([tables[ids[0]], tables[ids[min(1, len(ids) - 1)]]], dtype=np.float32).reshape(2, _BLOCK, _BLOCK)
+    return pair.transpose(0, 2, 1) if turned else pair
+
+
+def quantisation_maps(tables: np.ndarray, height: int, width: int) -> Tensor:
+    """Repeat the tables over an image, one entry a pixel, from the corner where its block grid begins.
+
+    Args:
+        tables: (2, 8, 8), of `quantisation_tables`.
+        height, width: size of the image, any.
+
+    Returns:
+        (2, height, width) float32, steps / 255: in (0, 1] for 8-bit tables, as the image is.
+    """
+    repeat = -(-height // _BLOCK), -(-width // _BLOCK)
+    maps = np.tile(tables, (1, *repeat))[:, :height, :width]
+    return torch.from_numpy(np.ascontiguousarray(maps, dtype=np.float32)).div_(255)
+
+
+def thumbnail(image: np.ndarray, size: int) -> Tensor:
+    """Reduce an image (H, W, 3) uint8 BGR to (3, size, size) float RGB in [0, 1], whatever its aspect ratio.
+
+    Bicubic, and without aliasing: scaling down, every pixel counts.
+    """
+    small = Image.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1).float().div_(255)
