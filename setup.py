@@ -69,7 +69,7 @@ setup(
         # installed already, which some mirrors of the package index lack, and which writes into tensorboard's folder.
         # `make setup` and the README install BasicSR with --no-deps; `import tgjar_arch` without it says the command.
         'basicsr': ['basicsr>=1.4.2,<1.5'],
-        'dev': ['pytest>=8', 'ruff>=0.6'],
+        'dev': ['pytest>=8', 'ruff>=0.6', 'spandrel>=0.4'],
         'app': ['gradio>=4.44'],
         'onnx': ['onnx>=1.16', 'onnxruntime>=1.18'],
         'fbcnn': ['spandrel>=0.4'],

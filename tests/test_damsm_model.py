@@ -141,7 +141,7 @@ def test_checkpoints_say_what_they_are_and_resume(opt, tmp_path):
     text, image = (load_checkpoint(tmp_path / 'models' / f'net_{label}_2.pth') for label in 'ti')
     assert WordTokenizer.from_json(text['tokenizer']).to_json() == model.tokenizer.to_json()
     assert text['max_words'] == 8 and json.loads(text['network'])['vocab_size'] == model.tokenizer.vocab_size
-    assert json.loads(image['network']) == opt['network_i'] and 'tokenizer' not in image
+    assert json.loads(image['network']).items() >= opt['network_i'].items() and 'tokenizer' not in image
     for label in 'ti':
         opt['path'][f'pretrain_network_{label}'] = str(tmp_path / 'models' / f'net_{label}_2.pth')
     torch.manual_seed(9)
@@ -259,3 +259,17 @@ def test_stage_2_takes_the_text_encoder(opt, tmp_path):
     restorer.feed_data(next(iter(DataLoader(build_dataset(stage2['datasets']['train']), batch_size=2))))
     restorer.optimize_parameters(1)
     assert torch.equal(restorer.net_t.encoder.weight, model.net_t.encoder.weight)
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda opt: opt['network_i'].update(text_dim=32), 'share one space'),
+    (lambda opt: opt['val'].update(r_precision={'num_negative': 9}), "nothing reads the key 'num_negative'"),
+    (lambda opt: opt['val'].update(r_precision={'num_negatives': 0}), 'at least 1'),
+    (lambda opt: opt['train'].update(scheduler={'type': 'EpochDecayLR', 'gamma': 0.98, 'min_lr': 1e-4, 'iters': 3}),
+     "nothing reads the key 'iters'"),
+    (lambda opt: opt.update(is_train=False), 'random ones would be tested'),
+])
+def test_what_does_not_fit_is_named_at_the_start(opt, change, message):
+    change(opt)
+    with pytest.raises(ValueError, match=message):
+        make(opt)

@@ -368,3 +368,12 @@ def test_validation_without_ground_truth_restores(opt, tmp_path):
     model.validation(DataLoader(build_dataset(opt['datasets']['val']), batch_size=1), 3, None, save_img=True)
     assert math.isnan(model.metric_results['psnr'])
     assert (tmp_path / 'visualization' / 'coffee' / 'coffee_3.png').is_file()
+
+
+@pytest.mark.parametrize('amp', [None, 'fp16'])
+def test_gradient_is_clipped(opt, amp):
+    opt['train'] |= {'clip_grad': 1e-3, 'amp': amp}
+    model = make(opt)
+    step(model, batch(opt))
+    norm = torch.stack([p.grad.norm() for p in model.optimizer_g.param_groups[0]['params']]).norm()
+    assert norm == pytest.approx(1e-3, rel=0.01)

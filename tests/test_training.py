@@ -154,3 +154,9 @@ def test_without_captions_found_it_says_so(workspace, tmp_path):
     (tmp_path / 'data/cub/train/metadata.jsonl').unlink()
     text = run('-m', 'tgjar_arch', 'train', '-opt', workspace('train_tgjar_cub'), '--force_yml', *TINY, expect=2)
     assert 'no caption with a known word' in text and 'Traceback' not in text
+
+
+def test_fewer_images_than_a_batch_are_no_training(workspace, tmp_path):
+    text = run('-m', 'tgjar_arch', 'train', '-opt', workspace('train_tgjar_cub'), '--force_yml', *TINY,
+               'datasets:train:batch_size_per_gpu=4', expect=2)
+    assert '3 images are fewer than a batch of 4' in text and 'Traceback' not in text

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tgjar_arch.checkpoint import save_model
 from tgjar_arch.metrics.r_precision import r_precision
-from tgjar_arch.option_keys import check_model_options
+from tgjar_arch.option_keys import check_keys, check_model_options
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder_options, text_extras
 
@@ -42,6 +42,7 @@ class DAMSMModel(BaseModel):
         check_model_options(opt, {'damsm_opt', 'clip_text'}, {'damsm_opt', 'batch_size', 'r_precision'})
         self.tokenizer = read_tokenizer(opt)
         self.network_opts = {'t': text_encoder_options(opt, self.tokenizer), 'i': opt['network_i']}
+        self._check_options()
         self.net_t, self.net_i = self._build('t'), self._build('i')
         section = 'train' if self.is_train else 'val'
         if not opt[section].get('damsm_opt'):
@@ -49,6 +50,23 @@ class DAMSMModel(BaseModel):
         self.cri_damsm = build_loss(opt[section]['damsm_opt']).to(self.device)
         if self.is_train:
             self._init_training()
+
+    def _check_options(self) -> None:
+        """Compare what belongs together now, not at the first iteration or validation.
+
+        Raises:
+            ValueError: when the encoders' spaces differ, `r_precision` is misspelt, or a test has no weights.
+        """
+        dims = {label: options.get('text_dim', 256) for label, options in self.network_opts.items()}
+        if dims['t'] != dims['i']:
+            raise ValueError(f'network_t has text_dim {dims["t"]}, network_i {dims["i"]}; they share one space.')
+        r_precision_opt = (self.opt.get('val') or {}).get('r_precision') or {}
+        check_keys(r_precision_opt, {'num_negatives', 'seed'}, 'val: r_precision')
+        if r_precision_opt.get('num_negatives', 99) < 1:
+            raise ValueError('val: r_precision: num_negatives must be at least 1.')
+        for label in 'ti':
+            if not self.is_train and self.opt['path'].get(f'pretrain_network_{label}') is None:
+                raise ValueError(f'path: pretrain_network_{label} names no weights, so random ones would be tested.')
 
     def _build(self, label: str) -> nn.Module:
         net = build_network(self.network_opts[label])
@@ -79,6 +97,7 @@ class DAMSMModel(BaseModel):
         if options.pop('type') != 'EpochDecayLR':
             super().setup_schedulers()
             return
+        check_keys(options, {'gamma', 'min_lr', 'iters_per_epoch'}, 'train: scheduler')
         gamma, min_lr, iters = options['gamma'], options['min_lr'], options['iters_per_epoch']
         for optimizer in self.optimizers:
             lowest = min_lr / optimizer.param_groups[0]['lr']
@@ -131,8 +150,8 @@ class DAMSMModel(BaseModel):
         batches = order[:len(order) // size * size].split(size)
         totals: dict[str, float] = {}
         for batch in batches:
-            text = TextFeatures(words[batch], sentence[batch], mask[batch])
-            terms = self.cri_damsm.terms(regions[batch].float(), whole[batch], text, class_ids[batch])
+            part = [tensor[batch].to(self.device) for tensor in (regions, whole, words, sentence, mask, class_ids)]
+            terms = self.cri_damsm.terms(part[0].float(), part[1], TextFeatures(*part[2:5]), part[5])
             for key, value in terms.items():
                 totals[key] = totals.get(key, 0) + value.item() / len(batches)
         captioned = mask.any(dim=1)  # an image without a caption has nothing to be found

@@ -2,6 +2,7 @@
 
 import difflib
 import warnings
+from typing import Any
 
 import torch
 import torchvision
@@ -51,6 +52,9 @@ class DAMSMImageEncoder(nn.Module):
                  bn_drift: bool = False, input_size: int = 299) -> None:
         super().__init__()
         self.train_backbone, self.bn_drift, self.input_size = train_backbone, bn_drift, input_size
+        self._options = {'backbone': backbone, 'text_dim': text_dim, 'region_node': region_node,
+                         'global_node': global_node, 'train_backbone': train_backbone, 'bn_drift': bn_drift,
+                         'input_size': input_size}
         usual = _NODES.get(backbone, (None, None))
         nodes = (region_node or usual[0], global_node or usual[1])
         if None in nodes:
@@ -78,6 +82,10 @@ class DAMSMImageEncoder(nn.Module):
         nn.init.uniform_(self.emb_features.weight, -0.1, 0.1)
         nn.init.uniform_(self.emb_cnn_code.weight, -0.1, 0.1)
         self.train()
+
+    def portable_options(self) -> dict[str, Any]:
+        """Options that build this network again, without the file its backbone's weights came from."""
+        return {'type': type(self).__name__} | self._options
 
     def train(self, mode: bool = True) -> 'DAMSMImageEncoder':
         super().train(mode)

@@ -34,8 +34,8 @@ class Restorer:
         self.device = _usable_device(device)
         self.net_g = self._build(weights.network_g, weights.state_g)
         if extra := getattr(self.net_g, 'extra_inputs', ()):
-            raise ValueError(f'{weights.network_g["type"]} needs {", ".join(extra)} besides the image, which only a data '
-                             'set gives it; restore with `tgjar test` and an option file.')
+            raise ValueError(f'{weights.network_g["type"]} needs {", ".join(extra)} besides the image, which only a '
+                             'data set gives it; restore with `tgjar test` and an option file.')
         self.net_t = self.tokenizer = None
         takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
         self.takes_text = takes_text and getattr(self.net_g, 'uses_text', True) and weights.network_t is not None

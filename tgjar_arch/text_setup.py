@@ -58,7 +58,10 @@ def check_vocabulary(load_path: str, tokenizer: Tokenizer) -> None:
         ValueError: when they differ: every word would be taken for another one.
     """
     stored = load_checkpoint(load_path).get('tokenizer')
-    if stored is not None and tokenizer_from_json(stored).to_json() != tokenizer.to_json():
+    if stored is None:
+        raise ValueError(f'{load_path} does not say which vocabulary it was trained with, so words could be taken for '
+                         "others; AttnGAN's checkpoints become ones that do by `tgjar import-attngan`.")
+    if tokenizer_from_json(stored).to_json() != tokenizer.to_json():
         raise ValueError(f'{load_path} was trained with another vocabulary than the tokenizer of the datasets; name '
                          'the tokenizer.json it was trained with under datasets.')
 

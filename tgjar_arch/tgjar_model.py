@@ -12,6 +12,7 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tgjar_arch.checkpoint import load_checkpoint, save_model
@@ -22,7 +23,7 @@ from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder
 from tgjar_arch.validation import prepare_metrics, validate
 
 _TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
-               'net_d_iters', 'net_d_init_iters'}
+               'net_d_iters', 'net_d_init_iters', 'clip_grad'}
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -43,8 +44,8 @@ class TGJARModel(SRGANModel):
     network with an attribute `extra_inputs`, a tuple of batch keys, is given these as arguments of the same names.
     `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with
     the generator (`train: train_network_t: true`). Its checkpoint carries the tokenizer, so that weights and vocabulary
-    cannot be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), and SRGANModel's `ema_decay`,
-    `net_d_iters`, `net_d_init_iters`.
+    cannot be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), `clip_grad` (largest norm of the
+    generator's gradient), and SRGANModel's `ema_decay`, `net_d_iters`, `net_d_init_iters`.
     """
 
     def __init__(self, opt: dict) -> None:
@@ -95,6 +96,7 @@ class TGJARModel(SRGANModel):
         self.net_g.train()
         self.net_d_iters = train_opt.get('net_d_iters', 1)
         self.net_d_init_iters = train_opt.get('net_d_init_iters', 0)
+        self.clip_grad = train_opt.get('clip_grad') or 0
 
         amp = train_opt.get('amp')
         if amp is not None and amp not in _AMP_DTYPES:
@@ -265,6 +267,10 @@ class TGJARModel(SRGANModel):
                 regions, whole = self.net_i(self.output)
             loss_dict['l_g_damsm'] = self.cri_damsm(regions, whole, text, self.class_ids)
         self.scaler.scale(sum(loss_dict.values())).backward()
+        if self.clip_grad > 0:
+            self.scaler.unscale_(self.optimizer_g)
+            for group in self.optimizer_g.param_groups:
+                clip_grad_norm_(group['params'], self.clip_grad)
         self.scaler.step(self.optimizer_g)
 
     def _update_discriminator(self, loss_dict: OrderedDict) -> None:

@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not names:
             to_do.append(f'No {kind} is registered by tgjar_arch, so files of it are missing: install it again.')
     folder = Path(tgjar_arch.__file__).parent / 'weights'
-    _say('weights', ' '.join(sorted(file.name for file in folder.glob('*.safetensors'))) or 'none shipped; make some with `tgjar export`')
+    found = ' '.join(sorted(file.name for file in folder.glob('*.safetensors')))
+    _say('weights', found or 'none shipped; make some with `tgjar export`')
 
     sys.stdout.flush()
     for line in to_do:

@@ -99,7 +99,7 @@ def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) ->
     changes = [
         (sys, 'argv', argv),  # which BasicSR parses again, and writes into the experiment's copy of the option file
         (basicsr.utils.options, '_postprocess_yml_value', parse_value),
-        (module, 'build_dataset', _explained(module.build_dataset, arguments.opt)),
+        (module, 'build_dataset', _large_enough(_explained(module.build_dataset, arguments.opt), arguments.opt)),
         (module, 'build_model', _explained(module.build_model, arguments.opt)),
     ]
     if arguments.launcher != 'none' and not torch.cuda.is_available():
@@ -109,6 +109,20 @@ def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) ->
         changes.append((module, 'load_resume_state', load_resume_state))
     with _replaced(changes):
         (module.train_pipeline if is_train else module.test_pipeline)(os.getcwd())
+
+
+def _large_enough(build_dataset: Callable[[dict], Any], path: str) -> Callable[[dict], Any]:
+    """Refuse fewer images than a batch: BasicSR's loader drops the last, smaller one, and would train on nothing."""
+
+    def build(opt: dict) -> Any:
+        dataset = build_dataset(opt)
+        images = len(dataset) * opt.get('dataset_enlarge_ratio', 1)
+        if opt['phase'] == 'train' and images < opt['batch_size_per_gpu']:
+            raise OptionError(f'{path}: datasets:train: {images} images are fewer than a batch of '
+                              f'{opt["batch_size_per_gpu"]}; lower batch_size_per_gpu or raise dataset_enlarge_ratio.')
+        return dataset
+
+    return build
 
 
 @contextmanager

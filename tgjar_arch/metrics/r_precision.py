@@ -14,7 +14,7 @@ def r_precision(images: Tensor, sentences: Tensor, class_ids: Tensor, num_negati
     Args:
         images: global image features (N, D).
         sentences: sentence features of their captions (N, D).
-        class_ids: (N,) int; -1 is an unknown class, another than all.
+        class_ids: (N,) int; a negative one is an unknown class, another than all.
         num_negatives: captions to compare with, drawn without replacement; with fewer in other classes, all of them.
         seed: of the drawing; two runs compare with the same captions.
 
@@ -25,7 +25,7 @@ def r_precision(images: Tensor, sentences: Tensor, class_ids: Tensor, num_negati
         ValueError: when an image has no caption of another class to compare with.
     """
     similarity = F.normalize(images.double(), dim=1) @ F.normalize(sentences.double(), dim=1).T  # (N, N)
-    other = (class_ids[:, None] != class_ids[None]) | (class_ids[:, None] == -1)
+    other = (class_ids[:, None] != class_ids[None]) | (class_ids[:, None] < 0)
     other.fill_diagonal_(False)
     if not other.any(dim=1).all():
         raise ValueError('R-precision needs captions of other classes for every image; the test images are all of one '
