@@ -47,19 +47,6 @@ def decode(content: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
 
 
-def double_compress(image: np.ndarray,
-                    first_qf: int,
-                    qf: int,
-                    shift: tuple[int, int] = (0, 0),
-                    chroma: str = '4:2:0') -> np.ndarray:
-    """Compress twice, with the 8x8 grid of the first compression moved, as in a photo cropped and saved again.
-
-    `qf` and `chroma` are those of the second compression, whose grid begins at the image's corner; `chroma` also of the
-    first. See `shifted_compress`, which is the first.
-    """
-    return compress(shifted_compress(image, first_qf, shift, chroma), qf, chroma)
-
-
 def shifted_compress(image: np.ndarray, qf: int, shift: tuple[int, int] = (0, 0), chroma: str = '4:2:0') -> np.ndarray:
     """Compress once, with the 8x8 grid moved down and to the right.
 

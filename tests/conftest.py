@@ -16,6 +16,8 @@ from PIL import Image
 
 import tgjar_arch  # noqa: F401  first of all, so that a test may import basicsr before anything of ours
 
+pytest_plugins = ['tiny_model']  # its fixture `opt`
+
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = {  # file of scikit-image, captions
     'astronaut': ('astronaut.png', ['a smiling woman in an orange space suit', 'an astronaut before a flag']),
