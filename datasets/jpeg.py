@@ -47,6 +47,14 @@ def decode(content: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
 
 
+def is_cut_short(content: bytes) -> bool:
+    """Whether a JPEG file has lost its end: no end marker behind the image data. False for files of other formats.
+
+    OpenCV before version 5 decodes such a file all the same, and fills the rest of the picture with grey.
+    """
+    return content[:2] == b'\xff\xd8' and content.find(b'\xff\xd9', content.find(b'\xff\xda')) < 0
+
+
 def shifted_compress(image: np.ndarray, qf: int, shift: tuple[int, int] = (0, 0), chroma: str = '4:2:0') -> np.ndarray:
     """Compress once, with the 8x8 grid moved down and to the right.
 

@@ -15,7 +15,7 @@ from torch.utils import data
 
 from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
 from tgjar_arch.datasets.image_source import ImageSource
-from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, shifted_compress
+from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, is_cut_short, shifted_compress
 from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.hf_tokenizer import HFTokenizer
 from tgjar_arch.tokenizer import WordTokenizer, load_tokenizer
@@ -35,7 +35,7 @@ _LOADER_KEYS = frozenset({
 
 
 class UnusableImageError(ValueError):
-    """An image file that cannot be read, decoded or cropped."""
+    """An image file that cannot be read, decoded or cropped, or lacks what was asked for; the others may still do."""
 
 
 @DATASET_REGISTRY.register()
@@ -151,10 +151,8 @@ class PairedImageTextDataset(data.Dataset):
         self._caption_drop = _probability(opt, 'caption_drop', 0.0)
         self._chroma = _one_of(opt, 'chroma', tuple(CHROMA)) if 'chroma' in opt else '4:2:0'
         self._qf = None if opt.get('qf') is None else QualitySampler(opt['qf'])
-
         self._quantisation_maps = opt.get('quantisation_maps', False)
         self._thumbnail = _whole(opt, 'thumbnail', None)
-
         double = opt.get('double_jpeg')
         self._double_prob = 0.0
         if double is not None:
@@ -243,7 +241,10 @@ class PairedImageTextDataset(data.Dataset):
             pixels['lq'] = decode(contents['lq'])
         item |= {key: _to_tensor(value) for key, value in pixels.items()}
         if self._quantisation_maps:
-            tables = quantisation_tables(contents['lq'], paths.get('lq') or paths['gt'])
+            try:
+                tables = quantisation_tables(contents['lq'], paths.get('lq') or paths['gt'])
+            except ValueError as error:
+                raise UnusableImageError(str(error)) from error
             item['qmaps'] = quantisation_maps(tables, *pixels['lq'].shape[:2])
         if self._thumbnail is not None:
             item['thumbnail'] = thumbnail(pixels['lq'], self._thumbnail)
@@ -261,13 +262,16 @@ class PairedImageTextDataset(data.Dataset):
             raise UnusableImageError(f'{path} cannot be read ({str(error).strip()}).') from error
 
     def _decode(self, content: bytes, path: str) -> np.ndarray:
-        try:
-            # OpenCV raises for an empty or a huge image, and returns None for any other that it cannot decode.
-            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error as error:
-            raise UnusableImageError(f'{path} cannot be read ({str(error).strip()}).') from error
+        image, fault = None, 'it is broken or of another format' if content else 'it is empty'
+        if is_cut_short(content):
+            fault = f'it was cut short ({len(content)} bytes)'
+        elif content:
+            try:
+                image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+            except cv2.error as error:  # of a huge image
+                fault = str(error).strip()
         if image is None:
-            raise UnusableImageError(f'{path} is no readable image ({len(content)} bytes).')
+            raise UnusableImageError(f'{path} is no readable image: {fault}. Replace or remove it.')
         if self._training and min(image.shape[:2]) < self._gt_size:
             raise UnusableImageError(f'{path} is {image.shape[1]}x{image.shape[0]}, smaller than gt_size '
                                      f'{self._gt_size}.')
@@ -278,8 +282,9 @@ class PairedImageTextDataset(data.Dataset):
         shapes = {key: value.shape[:2] for key, value in pixels.items()}
         if len(set(shapes.values())) > 1:
             (h_gt, w_gt), (h_lq, w_lq) = shapes['gt'], shapes['lq']
-            raise ValueError(f'{paths["gt"]} is {w_gt}x{h_gt}, but its compressed version {paths["lq"]} is '
-                             f'{w_lq}x{h_lq}; both must have one size.')
+            kind = ValueError if self._training else UnusableImageError  # an evaluation goes on without the pair
+            raise kind(f'{paths["gt"]} is {w_gt}x{h_gt}, but its compressed version {paths["lq"]} is {w_lq}x{h_lq}; '
+                       'both must have one size.')
         if self._gt_size is None:
             return pixels
         size, (height, width) = self._gt_size, next(iter(shapes.values()))

@@ -15,6 +15,22 @@ _BLOCK = 8  # pixels of a JPEG block
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on, rows and columns change places
 
 
+def tables_as_stored(image: Image.Image) -> np.ndarray | None:
+    """Return the luma and the chroma table of an image that Pillow opened, for its pixels as they lie in the file.
+
+    Args:
+        image: as `Image.open` returns it; a copy, crop or conversion of it has no tables.
+
+    Returns:
+        (2, 8, 8) float32, as `quantisation_tables`; None when there are none, as for a PNG file.
+    """
+    tables = getattr(image, 'quantization', None)  # Pillow has undone the zigzag order of the file
+    if not tables:
+        return None
+    ids = sorted(tables)
+    return np.array([tables[ids[0]], tables[ids[min(1, len(ids) - 1)]]], dtype=np.float32).reshape(2, _BLOCK, _BLOCK)
+
+
 def quantisation_tables(content: bytes, path: str) -> np.ndarray:
     """Read the luma and the chroma table of a JPEG file.
 
@@ -32,15 +48,13 @@ def quantisation_tables(content: bytes, path: str) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            tables = getattr(image, 'quantization', None)  # Pillow has undone the zigzag order of the file
+            pair = tables_as_stored(image)
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
     except OSError as error:
         raise ValueError(f'{path} cannot be read by Pillow ({error}), so it has no quantisation tables.') from error
-    if not tables:
+    if pair is None:
         raise ValueError(f'{path} is no JPEG file and has no quantisation tables; compress with qf, or put JPEG files '
                          'into dataroot_lq, or set quantisation_maps: false.')
-    ids = sorted(tables)
-    pair = np.array([tables[ids[0]], tables[ids[min(1, len(ids) - 1)]]], dtype=np.float32).reshape(2, _BLOCK, _BLOCK)
     return pair.transpose(0, 2, 1) if turned else pair
 
 

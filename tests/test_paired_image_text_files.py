@@ -128,7 +128,7 @@ def test_broken_file_is_said_once_by_all_workers_and_epochs(options, root, tmp_p
         paths = [path for batch in DataLoader(dataset, num_workers=2) for path in batch['gt_path']]
         assert [Path(path).stem for path in paths] == ['ani.1', 'ani.2', 'ani.1']
     logger.removeHandler(handler)
-    assert (tmp_path / 'log.txt').read_text().count('cup of coffee.png cannot be read') == 1
+    assert (tmp_path / 'log.txt').read_text().count('cup of coffee.png is no readable image') == 1
 
 
 def test_lmdb(options, root, tmp_path):

@@ -102,6 +102,23 @@ def test_mixed_precision_keeps_losses_near_float32(opt, amp):
         assert logs[1][key] == pytest.approx(logs[0][key], rel=0.05)
 
 
+def test_channels_last_gives_the_same_losses_and_gradients(opt):
+    data, runs = batch(opt), []
+    opt['network_t']['drop_prob'] = 0.0
+    for value in (False, True):
+        opt['train']['channels_last'] = value
+        model = make(opt)
+        step(model, data)
+        runs.append((model.get_current_log(), {key: p.grad for key, p in model.net_g.named_parameters()}))
+        for net in (model.net_g, model.net_g_ema, model.net_d):
+            four = [p for p in net.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
+            assert four and all(p.is_contiguous(memory_format=torch.channels_last) == value for p in four)
+    for key, value in runs[0][0].items():
+        assert runs[1][0][key] == pytest.approx(value, rel=1e-4), key
+    for key, value in runs[0][1].items():
+        torch.testing.assert_close(runs[1][1][key], value, rtol=1e-3, atol=1e-5)
+
+
 def test_discriminator_warm_up_leaves_the_generator_alone(opt):
     opt['train']['net_d_init_iters'] = 1
     model, data = make(opt), batch(opt)

@@ -23,7 +23,7 @@ from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder
 from tgjar_arch.validation import prepare_metrics, validate
 
 _TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
-               'net_d_iters', 'net_d_init_iters', 'clip_grad'}
+               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt'}
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -39,13 +39,15 @@ class TGJARModel(SRGANModel):
     | contrastive L_C | `contrastive_opt` | `l_g_contrastive` |
     | GAN L_G | `gan_opt` (needs `network_d` and `optim_d`) | `l_g_gan`, `l_d_real`, `l_d_fake` |
     | image-text L_IT | `damsm_opt` (needs `network_i`, frozen) | `l_g_damsm` |
+    | quality factor, of FBCNN | `qf_opt` (needs a `network_g` that estimates it) | `l_g_qf` |
 
     `network_g` may be any network of BasicSR's registry; captions go to those whose `forward` has an argument `text`. A
     network with an attribute `extra_inputs`, a tuple of batch keys, is given these as arguments of the same names.
     `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with
     the generator (`train: train_network_t: true`). Its checkpoint carries the tokenizer, so that weights and vocabulary
-    cannot be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), `clip_grad` (largest norm of the
-    generator's gradient), and SRGANModel's `ema_decay`, `net_d_iters`, `net_d_init_iters`.
+    cannot be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), `channels_last` (memory layout of the
+    convolutions: the same results, faster), `clip_grad` (largest norm of the generator's gradient), and SRGANModel's
+    `ema_decay`, `net_d_iters`, `net_d_init_iters`.
     """
 
     def __init__(self, opt: dict) -> None:
@@ -74,12 +76,16 @@ class TGJARModel(SRGANModel):
                 self.net_t_ema = self._averaged_copy(self.net_t, 't')
 
         def loss(key: str) -> nn.Module | None:
-            return build_loss(train_opt[key]).to(self.device) if train_opt.get(key) else None
+            return self._arrange(build_loss(train_opt[key]).to(self.device)) if train_opt.get(key) else None
 
         self.cri_pix, self.cri_contrastive = loss('pixel_opt'), loss('contrastive_opt')
-        self.cri_gan = loss('gan_opt')
+        self.cri_gan, self.cri_qf = loss('gan_opt'), loss('qf_opt')
         if not (self.cri_pix or self.cri_contrastive):
             raise ValueError('train: has neither pixel_opt nor contrastive_opt; TGJARModel needs at least one of them.')
+
+        if self.cri_qf and 'return_qf' not in inspect.signature(self.get_bare_model(self.net_g).forward).parameters:
+            raise ValueError(f'train: qf_opt compares an estimated quality factor with the true one, but network_g '
+                             f'{self.opt["network_g"]["type"]} estimates none, as FBCNN does; set qf_opt: ~ .')
 
         self.net_d = None
         if self.cri_gan:
@@ -106,6 +112,14 @@ class TGJARModel(SRGANModel):
 
         self.setup_optimizers()
         self.setup_schedulers()
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        return super().model_to_device(self._arrange(net))
+
+    def _arrange(self, net: nn.Module) -> nn.Module:
+        """`net` with its convolutions in the memory layout of the option file; what they return follows it."""
+        channels_last = (self.opt.get('train') or {}).get('channels_last')
+        return net.to(memory_format=torch.channels_last) if channels_last else net
 
     def _load_pretrained(self, net: nn.Module, label: str) -> None:
         path_opt = self.opt['path']
@@ -165,7 +179,7 @@ class TGJARModel(SRGANModel):
                              'network_i; train stage 1 first, or set damsm_opt: ~ .')
         self.net_i = build_network(self.opt['network_i'])
         self._load_pretrained(self.net_i, 'i')
-        self.net_i.to(self.device).requires_grad_(False).eval()
+        self._arrange(self.net_i.to(self.device)).requires_grad_(False).eval()
 
     def setup_optimizers(self) -> None:
         train_opt = self.opt['train']
@@ -203,6 +217,7 @@ class TGJARModel(SRGANModel):
         self.captions = list(data.get('caption', [''] * len(self.lq)))
         self.class_ids = data['class_id'].to(self.device, non_blocking=True) if 'class_id' in data else None
         self.extra_inputs = self._read_extra_inputs(data)
+        self.qf = data.get('qf')
         self.ids = self.mask = None
         if self.net_t is not None:
             if 'text' not in data:
@@ -223,9 +238,9 @@ class TGJARModel(SRGANModel):
     def _encode_text(self, net_t: nn.Module | None) -> TextFeatures | None:
         return None if net_t is None else net_t(self.ids, self.mask)
 
-    def _restore(self, net_g: nn.Module, lq: Tensor, text: TextFeatures | None) -> Tensor:
+    def _restore(self, net_g: nn.Module, lq: Tensor, text: TextFeatures | None, **options: bool) -> Tensor:
         text_input = {'text': text} if self.takes_text else {}
-        return net_g(lq, **text_input, **self.extra_inputs)
+        return net_g(lq, **text_input, **self.extra_inputs, **options)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
@@ -237,7 +252,10 @@ class TGJARModel(SRGANModel):
         with torch.set_grad_enabled(update_g), self._autocast():
             with torch.set_grad_enabled(update_g and self.train_text_encoder):
                 text = self._encode_text(self.net_t)
-            output = self._restore(self.net_g, self.lq, text)
+            if self.cri_qf is not None:
+                output, self.estimated_qf = self._restore(self.net_g, self.lq, text, return_qf=True)
+            else:
+                output = self._restore(self.net_g, self.lq, text)
         self.output = output.float()  # the losses are computed in float32 also under AMP
 
         if update_g:
@@ -266,12 +284,21 @@ class TGJARModel(SRGANModel):
             with self._autocast():
                 regions, whole = self.net_i(self.output)
             loss_dict['l_g_damsm'] = self.cri_damsm(regions, whole, text, self.class_ids)
+        if self.cri_qf is not None:
+            loss_dict['l_g_qf'] = self.cri_qf(self.estimated_qf.float(), self._true_qf())
         self.scaler.scale(sum(loss_dict.values())).backward()
         if self.clip_grad > 0:
             self.scaler.unscale_(self.optimizer_g)
             for group in self.optimizer_g.param_groups:
                 clip_grad_norm_(group['params'], self.clip_grad)
         self.scaler.step(self.optimizer_g)
+
+    def _true_qf(self) -> Tensor:
+        """(N, 1), 1 - QF / 100 as FBCNN estimates it."""
+        if self.qf is None:
+            raise KeyError('train: qf_opt needs the quality factor of every image, but the batch has no qf; the '
+                           'dataset knows it where it compresses the images itself (qf), not of files in dataroot_lq.')
+        return 1 - self.qf.to(self.device, torch.float32)[:, None] / 100
 
     def _update_discriminator(self, loss_dict: OrderedDict) -> None:
         self.optimizer_d.zero_grad()
@@ -297,7 +324,7 @@ class TGJARModel(SRGANModel):
 
     def test(self) -> None:
         """Restore `self.lq` into `self.output` with the averaged networks if there are any."""
-        # Bare networks: validation runs on the first process alone, where a wrapped one would wait for the others.
+        # Bare networks: the processes validate unequal numbers of images, and a wrapped one would wait for the others.
         net_g = getattr(self, 'net_g_ema', self.get_bare_model(self.net_g))
         net_t = getattr(self, 'net_t_ema', self.get_bare_model(self.net_t))
         modes = [(net, net.training) for net in (net_g, net_t) if net is not None]
@@ -310,6 +337,9 @@ class TGJARModel(SRGANModel):
             net.train(training)
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+        validate(self, dataloader, current_iter, tb_logger, save_img)
+
+    def dist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         validate(self, dataloader, current_iter, tb_logger, save_img)
 
     # ---------------------------------------------------------------------------------------------------- checkpoints

@@ -28,18 +28,25 @@ class FBCNN(nn.Module):
         num_in_ch: image channels, 3 or 1.
         num_feat: channels at full, 1/2, 1/4 and 1/8 resolution; the last is always 512.
         num_block: residual blocks of each stage.
+        qf_input: 1 - QF / 100 that every image is restored for, from 0 (hardly any change) to 1 (strongest smoothing);
+            None takes the network's own estimate.
 
     Raises:
         ImportError: when spandrel is not installed.
-        ValueError: when `num_feat` has not four entries, or the last is not 512.
+        ValueError: when `num_feat` has not four entries, the last is not 512, or `qf_input` is not in [0, 1].
     """
 
-    def __init__(self, num_in_ch: int = 3, num_feat: Sequence[int] = (64, 128, 256, 512), num_block: int = 4) -> None:
+    def __init__(self, num_in_ch: int = 3, num_feat: Sequence[int] = (64, 128, 256, 512), num_block: int = 4,
+                 qf_input: float | None = None) -> None:
         super().__init__()
         if len(num_feat) != 4 or num_feat[3] != 512:
             raise ValueError('FBCNN: num_feat has one entry for each of the four resolutions, the last of them 512, '
                              f'but is {list(num_feat)}.')
+        if qf_input is not None and not 0 <= qf_input <= 1:
+            raise ValueError(f'FBCNN: qf_input is 1 - QF / 100, from 0 to 1, but is {qf_input!r}; for quality factor '
+                             '10 give 0.9, for the own estimate of the network ~ .')
         self.num_in_ch = num_in_ch
+        self.qf_input = qf_input
         network = _spandrel_class()(in_nc=num_in_ch, out_nc=num_in_ch, nc=list(num_feat), nb=num_block)
         # Taken over one by one: as one member, they would all be called `network.*` in the state dict.
         for name, layers in network.named_children():
@@ -52,8 +59,7 @@ class FBCNN(nn.Module):
 
         Args:
             x: images (N, num_in_ch, H, W) in [0, 1], any H and W.
-            qf_input: (N, 1), 1 - QF / 100 to restore for, from 0 (hardly any change) to 1 (strongest smoothing); None
-                takes the network's own estimate.
+            qf_input: (N, 1), 1 - QF / 100 to restore each image for; None takes the constructor's, or the estimate.
             return_qf: return the estimate too.
 
         Returns:
@@ -68,5 +74,7 @@ class FBCNN(nn.Module):
         if qf_input is not None and tuple(qf_input.shape) != (x.shape[0], 1):
             raise ValueError(f'FBCNN expects qf_input ({x.shape[0]}, 1), 1 - QF / 100 of each image, but got '
                              f'{tuple(qf_input.shape)}.')
+        if qf_input is None and self.qf_input is not None:
+            qf_input = x.new_full((x.shape[0], 1), self.qf_input)
         image, qf = _spandrel_class().forward(self, x, qf_input)
         return (image, qf) if return_qf else image
