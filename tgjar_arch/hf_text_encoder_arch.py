@@ -105,7 +105,8 @@ class HFTextEncoder(nn.Module):
         if self.max_tokens is not None and ids.shape[1] > self.max_tokens:
             raise ValueError(f'captions have T = {ids.shape[1]} tokens, but the text model reads {self.max_tokens}; '
                              'lower max_words of the datasets.')
-        word_mask = mask & ~torch.isin(ids, self.special_ids)
+        special = (ids[:, :, None] == self.special_ids).any(dim=2)  # torch.isin does not become ONNX
+        word_mask = mask & ~special
         # A row without any token would make the softmax NaN: it reads one padding token, and is zeroed below.
         read = mask.clone()
         read[:, 0] |= ~mask.any(dim=1)
@@ -123,7 +124,7 @@ class HFTextEncoder(nn.Module):
         if self.pooling == 'first':
             return hidden[:, 0]
         if self.pooling == 'last':
-            return hidden[torch.arange(len(hidden), device=hidden.device), read.sum(dim=1) - 1]
+            return hidden[torch.arange(hidden.shape[0], device=hidden.device), read.sum(dim=1) - 1]
         return hidden.masked_fill(~read[:, :, None], 0).sum(dim=1) / read.sum(dim=1, keepdim=True)
 
 

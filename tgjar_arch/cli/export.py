@@ -1,4 +1,7 @@
-"""`tgjar export`: a training checkpoint becomes one file with weights, tokenizer and configuration."""
+"""`tgjar export`: a training checkpoint becomes one file with weights, tokenizer and configuration.
+
+The file is a .safetensors, which `tgjar restore` reads, or with --onnx an ONNX graph for onnxruntime.
+"""
 
 import argparse
 import inspect
@@ -10,7 +13,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from tgjar_arch.checkpoint import load_checkpoint
-from tgjar_arch.weights_file import ExportedWeights, write_weights
+from tgjar_arch.weights_file import ExportedWeights, read_weights, write_weights
 
 
 def collect(checkpoint: Path, averaged: bool = True, without_text: bool = False) -> ExportedWeights:
@@ -68,32 +71,59 @@ def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:
     return json.loads(content['network']), state, content
 
 
+def _gather(path: Path, averaged: bool, without_text: bool) -> tuple[ExportedWeights, Path]:
+    """What `path` holds, a checkpoint or a file exported earlier, and the file it is from."""
+    if path.suffix == '.safetensors':
+        weights = read_weights(path)
+        return (ExportedWeights(weights.network_g, weights.state_g) if without_text else weights), path
+    checkpoint = find_checkpoint(path)
+    return collect(checkpoint, averaged, without_text), checkpoint
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='tgjar export', description=__doc__)
     parser.add_argument('checkpoint', type=Path,
-                        help='experiments/NAME (its newest checkpoint) or .../models/net_g_ITER.pth')
-    parser.add_argument('-o', '--output', type=Path, required=True, help='file to write, .safetensors')
+                        help='experiments/NAME (its newest checkpoint) or .../models/net_g_ITER.pth; with --onnx also '
+                             'a .safetensors file exported earlier')
+    parser.add_argument('-o', '--output', type=Path, required=True, help='file to write, .safetensors or .onnx')
+    parser.add_argument('--onnx', action='store_true',
+                        help="write an ONNX graph of generator and text encoder (needs pip install 'tgjar[onnx]')")
     parser.add_argument('--raw', action='store_true', help='the weights themselves, not their moving average')
     parser.add_argument('--without-text', action='store_true', help='leave the text encoder out: no captions later')
-    parser.add_argument('--half', action='store_true', help='store as float16: half the size')
+    parser.add_argument('--half', action='store_true', help='store as float16: half the size; not with --onnx')
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     args = parser.parse_args(argv)
-    if args.output.suffix != '.safetensors':
-        parser.error(f'the output {args.output} must end in .safetensors')
+    suffix = '.onnx' if args.onnx else '.safetensors'
+    if args.output.suffix != suffix:
+        parser.error(f'the output {args.output} must end in {suffix}{" with --onnx" if args.onnx else ""}'
+                     + ('; or give --onnx' if args.output.suffix == '.onnx' else ''))
+    if args.onnx and args.half:
+        parser.error('--half stores float16, which --onnx does not; leave it out')
+    if args.onnx and args.raw and args.checkpoint.suffix == '.safetensors':
+        parser.error(f'{args.checkpoint} has one set of weights; --raw chooses among those of a checkpoint')
+    if not args.onnx and args.checkpoint.suffix == '.safetensors':
+        parser.error(f'{args.checkpoint} is exported already; name a checkpoint, or give --onnx')
     if args.output.exists() and not args.overwrite:
         parser.error(f'{args.output} exists; give --overwrite to replace it')
+    equality = ''
     try:
-        checkpoint = find_checkpoint(args.checkpoint)
-        weights = collect(checkpoint, not args.raw, args.without_text)
-        write_weights(args.output, weights, args.half)
-    except (OSError, ValueError) as error:
+        weights, source = _gather(args.checkpoint, not args.raw, args.without_text)
+        if args.onnx:
+            # Here: it takes seconds, and only few want it.
+            from tgjar_arch.onnx_export import export_onnx
+
+            difference = export_onnx(args.output, weights, source.name)
+            equality = f'; onnxruntime gives the pixels of PyTorch to {difference:.0e}'
+        else:
+            write_weights(args.output, weights, args.half)
+    except (ImportError, OSError, ValueError) as error:
         print(f'tgjar export: {error}', file=sys.stderr)
         return 1
     with_text = ''
     if weights.tokenizer:
         with_text = f', text encoder and {json.loads(weights.tokenizer)["model"]["type"]} tokenizer'
-    print(f'{args.output}: {weights.network_g["type"]}{with_text} from {checkpoint} '
-          f'({args.output.stat().st_size / 1e6:.1f} MB)')
+    print(f'{args.output}: {weights.network_g["type"]}{with_text} from {source} '
+          f'({args.output.stat().st_size / 1e6:.1f} MB){equality}')
     return 0
 
 
