@@ -26,6 +26,7 @@ setup(
         'tgjar_arch.datasets',
         'tgjar_arch.datasets.prepare',
         'tgjar_arch.demo',
+        'tgjar_arch.evaluation',
         'tgjar_arch.losses',
         'tgjar_arch.metrics',
         'tgjar_arch.options',
@@ -69,12 +70,16 @@ setup(
         # installed already, which some mirrors of the package index lack, and which writes into tensorboard's folder.
         # `make setup` and the README install BasicSR with --no-deps; `import tgjar_arch` without it says the command.
         'basicsr': ['basicsr>=1.4.2,<1.5'],
-        'dev': ['pytest>=8', 'ruff>=0.6', 'spandrel>=0.4'],
+        'dev': ['pytest>=8', 'ruff>=0.6', 'spandrel>=0.4', 'torchmetrics>=1.8', 'torch-fidelity>=0.3', 'onnx>=1.18',
+                'onnxruntime>=1.20', 'onnxscript>=0.5', 'matplotlib>=3.8'],
         'app': ['gradio>=4.44'],
-        'onnx': ['onnx>=1.16', 'onnxruntime>=1.18'],
+        # torch: the exporter through torch.export, with sizes left free
+        'onnx': ['onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'torch>=2.7'],
         'fbcnn': ['spandrel>=0.4'],
-        # pyiqa's code and some of the weights behind these metrics are for non-commercial use.
-        'metrics': ['pyiqa>=0.1.12', 'torchmetrics>=1.4'],
+        'fid': ['torchmetrics>=1.8', 'torch-fidelity>=0.3'],
+        # pyiqa's code and some of the weights behind PI and Ma are for non-commercial use. It requires much that these
+        # two do not need, a second OpenCV among it: `pip install --no-deps pyiqa` spares that.
+        'metrics': ['pyiqa>=0.1.16', 'torchmetrics>=1.8', 'torch-fidelity>=0.3'],
         'plot': ['matplotlib>=3.8'],
     },
     entry_points={'console_scripts': ['tgjar = tgjar_arch.cli.main:main']},

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ('tgjar_arch', 'datasets', 'losses')
 SUFFIXES = ('_arch', '_dataset', '_loss', '_model')
-HEAVY = ('mmengine', 'transformers', 'matplotlib', 'gradio', 'tensorboard', 'pyiqa')
+HEAVY = ('mmengine', 'transformers', 'matplotlib', 'gradio', 'tensorboard', 'pyiqa', 'torchmetrics', 'torch_fidelity')
 
 REPORT = """
 import json, sys
@@ -100,7 +100,7 @@ def test_names_of_the_design(checkout_report: dict) -> None:
     assert 'PairedImageTextDataset' in after['dataset']
     assert 'TGJARModel' in after['model']
     assert {'PerceptualContrastiveLoss', 'DAMSMLoss'} <= set(after['loss'])
-    assert 'calculate_lpips' in after['metric']
+    assert {'calculate_lpips', 'calculate_pi', 'calculate_ma'} <= set(after['metric'])
 
 
 def test_names_do_not_clash_with_basicsr(checkout_report: dict) -> None:

@@ -24,6 +24,7 @@ from tgjar_arch import discriminator_arch as _discriminator_arch  # noqa: E402, 
 from tgjar_arch import generator_arch as _generator_arch  # noqa: E402, F401
 from tgjar_arch import hf_text_encoder_arch as _hf_text_encoder_arch  # noqa: E402, F401
 from tgjar_arch import image_encoder_arch as _image_encoder_arch  # noqa: E402, F401
+from tgjar_arch import lite_generator_arch as _lite_generator_arch  # noqa: E402, F401
 from tgjar_arch import text_encoder_arch as _text_encoder_arch  # noqa: E402, F401
 from tgjar_arch import tgjar_model as _tgjar_model  # noqa: E402, F401
 from tgjar_arch.baselines import fbcnn_arch as _fbcnn_arch  # noqa: E402, F401
@@ -33,6 +34,15 @@ from tgjar_arch.datasets import paired_image_text_dataset as _paired_image_text_
 from tgjar_arch.losses import contrastive_loss as _contrastive_loss  # noqa: E402, F401
 from tgjar_arch.losses import damsm_loss as _damsm_loss  # noqa: E402, F401
 from tgjar_arch.metrics import lpips as _lpips  # noqa: E402, F401
+from tgjar_arch.metrics import pi as _pi  # noqa: E402, F401
 from tgjar_arch.text_features import TextFeatures  # noqa: E402
 
-__all__ = ['TextFeatures', '__version__']
+__all__ = ['Restorer', 'TextFeatures', '__version__']
+
+
+def __getattr__(name: str) -> object:
+    if name == 'Restorer':  # looked up when it is asked for: training needs nothing of it
+        from tgjar_arch.restorer import Restorer
+
+        return Restorer
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,7 +1,7 @@
 """Pictures to look at: rows of images with a caption above each row."""
 
-from collections.abc import Sequence
-from textwrap import wrap
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -39,8 +39,9 @@ def draw_panel(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequen
     pictures = [[_fit(Image.fromarray(image), cell) for image in images] for _, images in rows]
     widths = [max(row[k].width for row in pictures) for k in range(len(columns))]
     total_width = sum(widths) + _MARGIN * (len(widths) + 1)
-    letters = max(12, int((total_width - 2 * _MARGIN) / (0.52 * _FONT_SIZE)))
-    captions = [_lines(caption, letters) for caption, _ in rows]
+    text_width = total_width - 2 * _MARGIN
+    captions = [wrap_text(caption, lambda line: font.getlength(line) <= text_width, _MAX_LINES) or ['']
+                for caption, _ in rows]
     heights = [max(picture.height for picture in row) for row in pictures]
     total_height = _LINE + 2 * _MARGIN + sum(heights) + sum(_LINE * len(lines) + _MARGIN for lines in captions)
 
@@ -68,9 +69,32 @@ def _fit(picture: Image.Image, cell: int | None) -> Image.Image:
     return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.LANCZOS)
 
 
-def _lines(caption: str, letters: int) -> list[str]:
-    lines = wrap(caption, letters) or ['']
-    if len(lines) > _MAX_LINES:
-        lines = lines[:_MAX_LINES]
-        lines[-1] = lines[-1][:max(0, letters - 3)].rstrip() + '...'
+def wrap_text(text: str, fits: Callable[[str], bool], max_lines: int, ending: str = '...') -> list[str]:
+    """Break a text into lines, between words or, where one word fills more than a line, inside it.
+
+    Args:
+        text: any text; runs of white space count as one space.
+        fits: whether a line is short enough; must hold for every beginning of a line for which it holds.
+        max_lines: what goes beyond is cut off.
+        ending: of the last line where something was cut off.
+
+    Returns:
+        At most `max_lines` lines, none empty; no line for a text without words.
+    """
+    rest, lines = ' '.join(text.split()), []
+    while rest and len(lines) < max_lines:
+        end = 16  # doubled until it is too long: a text of thousands of words is measured only as far as it is drawn
+        while end < len(rest) and fits(rest[:end]):
+            end *= 2
+        end = min(end, len(rest))
+        cut = max(1, bisect_left(range(1, end + 1), True, key=lambda length: not fits(rest[:length])))
+        if cut < len(rest) and rest[cut] != ' ' and (space := rest.rfind(' ', 0, cut)) > 0:
+            cut = space
+        lines.append(rest[:cut].rstrip())
+        rest = rest[cut:].lstrip()
+    if rest:
+        last = lines[-1]
+        while last and not fits(last + ending):
+            last = last.rpartition(' ')[0] or last[:-1]
+        lines[-1] = last + ending
     return lines

@@ -16,8 +16,10 @@ COMMANDS = {  # name: (module, what it does in one line)
     'caption': ('tgjar_arch.cli.caption', 'write captions beside images, by an image-captioning model'),
     'vocab': ('tgjar_arch.cli.vocab', 'build the vocabulary (tokenizer.json) from captions'),
     'import-attngan': ('tgjar_arch.cli.import_attngan', "turn AttnGAN's encoders into ours"),
-    'export': ('tgjar_arch.cli.export', 'turn a training checkpoint into one .safetensors file'),
+    'export': ('tgjar_arch.cli.export', 'turn a training checkpoint into one .safetensors or ONNX file'),
     'restore': ('tgjar_arch.cli.restore', 'restore JPEG files, with captions if there are any'),
+    'evaluate': ('tgjar_arch.cli.evaluate', "measure methods on a test set, in tables of the paper's form"),
+    'compress': ('tgjar_arch.cli.compress', 'write JPEG files that carry their captions'),
     'demo': ('tgjar_arch.cli.demo', 'train small on the CPU, restore photographs and draw the result'),
     'doctor': ('tgjar_arch.cli.doctor', 'check the installation; --fix mends the installed BasicSR'),
 }

@@ -26,6 +26,8 @@ from basicsr.utils.registry import (
     Registry,
 )
 
+from tgjar_arch.metrics.fid import SET_METRICS
+
 REQUIRED = ('name', 'model_type', 'num_gpu', 'datasets', 'path')
 REQUIRED_TRAIN = (
     'datasets:train:batch_size_per_gpu', 'datasets:train:num_worker_per_gpu', 'train:total_iter', 'logger:print_freq',
@@ -170,6 +172,9 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> None:
         if block.get('type') is None:
             raise OptionError(f'{path}: the key {key}:type is missing.')
         entry = _registered(block['type'], registry, f'{key}:type', path)
+        if registry is METRIC_REGISTRY and block['type'] in SET_METRICS and options['model_type'] != 'TGJARModel':
+            raise OptionError(f'{path}: {key}:type: {block["type"]!r} is a metric of a whole set, which '
+                              f'{options["model_type"]} does not compute; TGJARModel does, with any network_g.')
         if is_constructor:
             _check_keys(entry, block, key, path)
 
@@ -210,14 +215,19 @@ def _typed_blocks(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]
             yield f'train:{key}', block, LOSS_REGISTRY, True
     for key, block in ((options.get('val') or {}).get('metrics') or {}).items():
         if isinstance(block, dict):
-            yield f'val:metrics:{key}', block, METRIC_REGISTRY, False
+            yield f'val:metrics:{key}', block, METRIC_REGISTRY, block.get('type') in SET_METRICS
 
 
 def _registered(name: str, registry: Registry, key: str, path: str) -> Any:
+    # Metrics of a whole set are no functions of one image, as those that BasicSR registers.
+    of_sets = SET_METRICS if registry is METRIC_REGISTRY else {}
+    if name in of_sets:
+        return of_sets[name]
     for candidate in (name, f'{name}_basicsr'):
         if candidate in registry:
             return registry.get(candidate)
-    raise OptionError(f'{path}: {key}: there is no {name!r}.{_did_you_mean(str(name), registry.keys(), show_all=True)} '
+    known = [*registry.keys(), *of_sets]
+    raise OptionError(f'{path}: {key}: there is no {name!r}.{_did_you_mean(str(name), known, show_all=True)} '
                       'A class of a plugin needs its plugin: line at the top of the file.')
 
 

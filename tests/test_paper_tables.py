@@ -1,0 +1,125 @@
+"""The paper's figures as data, and the tables they stand in beside ours."""
+
+import csv
+import io
+
+import pytest
+
+from tgjar_arch.evaluation.measures import Measure
+from tgjar_arch.evaluation.paper import METHODS, PERCEPTUAL, ROWS, TABLE_5, guess_dataset, paper_rows
+from tgjar_arch.evaluation.scores import Scores
+from tgjar_arch.evaluation.tables import Comparison, build_tables, caption_table, long_table, wide_table
+
+PSNR = Measure('psnr', 'PSNR', True, 2, 'by hand', lambda a, b: 0.)
+LPIPS = Measure('lpips', 'LPIPS', False, 4, 'by hand', lambda a, b: 0.)
+FID = Measure('fid', 'FID', False, 1, 'by hand')
+
+
+def figure(choice, qf, method):
+    return next(row.scores for row in paper_rows(choice) if (row.qf, row.method) == (qf, method))
+
+
+@pytest.mark.parametrize('choice, qf, method, scores', [
+    ('cub', 1, 'JPEG', {'psnr': 21.8, 'lpips': .505, 'fid': 202.5, 'pi': 11.45, 'niqe': 19.43}),
+    ('cub', 10, 'TGJAR', {'psnr': 29.7, 'lpips': .089, 'fid': 6.9, 'pi': 5.60, 'niqe': 7.69}),
+    ('cub', 5, 'FBCNN', {'psnr': 27.2, 'lpips': .237, 'fid': 47.5, 'pi': 7.58, 'niqe': 9.84}),
+    ('oxford102', 5, 'QGCN', {'psnr': 26.9, 'lpips': .190, 'fid': 58.5, 'pi': 6.96, 'niqe': 8.77}),
+    ('oxford102', 10, 'EDSR', {'psnr': 29.6, 'lpips': .125, 'fid': 48.1, 'pi': 6.27, 'niqe': 7.85}),
+    ('kodak', 1, 'TGJAR', {'lpips': .348, 'fid': 120.5, 'pi': 4.43, 'niqe': 5.51}),
+    ('coco', 1, 'EDSR', {'lpips': .458, 'fid': 165.3, 'pi': 7.63, 'niqe': 9.19}),
+    ('table3', 1, 'L_R+L_G+LFM+L_IT', {'psnr': 24.2, 'lpips': .307, 'fid': 36.7, 'pi': 8.44, 'niqe': 11.05}),
+    ('table3', 1, 'L_R+L_G+L_C', {'lpips': .288, 'fid': 56.7, 'pi': 7.01, 'niqe': 8.82}),
+    ('table6', 1, 'lambda_1=0.001', {'lpips': .280, 'fid': 16.5, 'pi': 7.23, 'niqe': 9.66}),
+])
+def test_figures_as_printed(choice, qf, method, scores):
+    assert figure(choice, qf, method) == scores
+
+
+def test_every_cell_of_the_tables_is_there():
+    counts = {table: sum(row.table == table for row in ROWS) for table in ('1 and 2', '3', '4', '6')}
+    assert counts == {'1 and 2': 2 * 3 * 6, '3': 6, '4': 4, '6': 6}
+    assert all(set(PERCEPTUAL) <= row.scores.keys() for row in ROWS)
+    assert {(row.dataset, row.qf, row.method) for row in ROWS if row.table == '1 and 2'} == {
+        (dataset, qf, method) for dataset in ('CUB', 'Oxford-102') for qf in (1, 5, 10) for method in METHODS}
+    assert [(row.method, row.parameters, row.seconds) for row in TABLE_5] == [
+        ('EDSR', 19.4, .178), ('RNAN', 8.9, .505), ('QGCN', 12.3, .605), ('FBCNN', 71.9, .262), ('TGJAR', 6.9, .087)]
+
+
+def test_the_full_model_is_one_row_of_three_tables():
+    """Tables 3 and 6 vary the model of Table 1, so its figures come again in them."""
+    full = {key: value for key, value in figure('cub', 1, 'TGJAR').items() if key != 'psnr'}
+    assert figure('table6', 1, 'lambda_1=0.01') == figure('table6', 1, 'lambda_4=0.0005') == full
+    assert figure('table3', 1, 'L_R+L_G+GFM+LFM+L_IT+L_C') == full | {'psnr': 24.4}
+
+
+@pytest.mark.parametrize('path, dataset', [
+    ('data/cub/test', 'cub'), ('/data/CUB_200_2011', 'cub'), ('oxford-102/test', 'oxford102'), ('kodak', 'kodak'),
+    ('cub/kodak_like', 'kodak'), ('cubes', None)])
+def test_data_set_of_a_path(path, dataset):
+    assert guess_dataset(path) == dataset
+
+
+def test_unknown_choice():
+    with pytest.raises(ValueError, match="'table9' is none of cub, oxford102"):
+        paper_rows('table9')
+
+
+def comparison(labels=('JPEG', 'TGJAR'), measures=(PSNR, LPIPS, FID), paper='cub', more=()):
+    """Two methods at QF 1 and one of them at QF 5, by hand."""
+    scores = Scores()
+    scores.by_image = {('JPEG', 1): {'psnr': {'a': 20., 'b': 22.}, 'lpips': {'a': .5, 'b': .5}},
+                       ('TGJAR', 1): {'psnr': {'a': 24., 'b': 24.}, 'lpips': {'a': .25}},
+                       ('JPEG', 5): {'psnr': {'a': 25., 'b': 26.}, 'lpips': {'a': .3, 'b': .4}}} | dict(more)
+    scores.of_set = {('JPEG', 1): {'fid': (200., 2)}, ('TGJAR', 1): {'fid': (20., 2)}}
+    return Comparison('CUB', labels, (1, 5), measures, scores, paper_rows(paper) if paper else ())
+
+
+def test_long_table():
+    table = long_table(comparison())
+    assert table.header == ['QF', 'method', 'images', 'PSNR ↑', 'LPIPS ↓', 'FID ↓']
+    assert table.cells[0] == ['1', 'JPEG', '2', '21.00 ± 1.00', '0.5000 ± 0.0000', '200.0']
+    assert table.cells[1] == ['1', 'TGJAR', '2', '**24.00** ± 0.00', '**0.2500** ± 0.0000 (1 images)', '**20.0**']
+    assert table.cells[2] == ['1', 'JPEG (paper)', '', '21.8', '0.505', '202.5']
+    at_5 = [line for line in table.cells if line[0] == '5']
+    assert at_5[0][:2] == ['5', 'JPEG'] and '**' not in ''.join(at_5[0])  # alone, it is not the best of anything
+    assert not table.notes
+    more = {('TGJAR', 1): {'psnr': {'a': 1.}}}
+    note, = long_table(comparison(measures=(PSNR,), more=more)).notes
+    assert 'QF 1: the methods were measured on different numbers of images' in note
+    assert len(table.cells) == 2 + 6 + 1 + 6 and at_5[0][-1] == '–'
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    assert rows[0]['psnr'] == '21.0' and rows[0]['psnr_low'] == '20.0' and rows[0]['psnr_high'] == '22.0'
+    assert rows[0]['source'] == 'measured' and rows[2]['source'] == 'paper' and rows[0]['fid_low'] == ''
+
+
+def test_the_paper_form():
+    table = wide_table(comparison(), PERCEPTUAL, 'table1', 'title')
+    assert table.header == ['dataset', 'QF', 'source', *METHODS]
+    assert table.cells[0] == ['CUB', '1', 'measured', '0.500/200.0/–/–', '–', '–', '–', '–', '**0.250**/**20.0**/–/–']
+    assert table.cells[1][3] == '0.505/202.5/11.45/19.43' and table.cells[1][-1] == '0.249/17.9/6.95/8.62'
+    assert [line[1:3] for line in table.cells] == [['1', 'measured'], ['1', 'paper'], ['5', 'measured'], ['5', 'paper']]
+    psnr = wide_table(comparison(), ['psnr'], 'table2', 'title')
+    assert psnr.cells[0][3:] == ['21.00', '–', '–', '–', '–', '**24.00**'] and psnr.cells[1][-1] == '24.4'
+    assert '**' not in psnr.csv()
+    assert wide_table(comparison(), ['ssim'], 'x', 'y') is None
+
+
+def test_other_methods_come_after_the_papers():
+    table = wide_table(comparison(('Mine', 'JPEG'), paper=None), ['psnr'], 'table2', 'title')
+    assert table.header[3:] == ['JPEG', 'Mine'] and len(table.cells) == 2
+    markdown = long_table(comparison(('A|B', 'JPEG'), more={('A|B', 1): {'psnr': {'a': 1.}}})).markdown()
+    assert r'A\|B' in markdown and {line.count(' | ') for line in markdown.splitlines() if line[:1] == '|'} == {5}
+
+
+def test_what_the_right_caption_brings_is_paired():
+    right = {f'i{k}': 20. + k for k in range(10)}
+    wrong = {name: value - 1 for name, value in right.items()}
+    lpips = {f'i{k}': .5 for k in range(10)}
+    more = {('TGJAR', 1): {'psnr': right, 'lpips': lpips}, ('TGJAR, wrong captions', 1): {
+        'psnr': wrong, 'lpips': {name: value + .1 for name, value in lpips.items()}}}
+    table = caption_table(comparison(('JPEG', 'TGJAR', 'TGJAR, wrong captions'), (PSNR, LPIPS), more=more))
+    # Images differ by far more than captions, but each gains exactly 1 dB, so the paired error is 0.
+    assert table.cells[0] == ['1', 'TGJAR', '10', 'PSNR', '+1.000 ± 0.000 *', '100 %']
+    assert table.cells[1] == ['1', 'TGJAR', '10', 'LPIPS', '+0.10000 ± 0.00000 *', '100 %']
+    assert caption_table(comparison()) is None
+    assert [table.name for table in build_tables(comparison())] == ['table', 'table1', 'table2']

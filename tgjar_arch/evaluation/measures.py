@@ -1,0 +1,148 @@
+"""The metrics of the tables: what each is computed by, with which weights, and why one is left out."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from basicsr.utils.registry import METRIC_REGISTRY
+from skimage.color import rgb2lab
+
+from tgjar_arch.metrics.fid import build_set_metric
+from tgjar_arch.metrics.lpips import cached_lpips
+
+Score = Callable[[np.ndarray, np.ndarray], float]  # restored and original, (H, W, 3) uint8 BGR
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric.
+
+    Attributes:
+        name: on the command line and in the CSV files.
+        label: in the tables.
+        higher: whether higher is better.
+        digits: behind the point, in the tables.
+        source: what it is computed by and what its weights are, for the line below the tables.
+        score: for one image; None for a metric of a whole set.
+    """
+
+    name: str
+    label: str
+    higher: bool
+    digits: int
+    source: str
+    score: Score | None = None
+
+    @property
+    def heading(self) -> str:
+        return f'{self.label} {"↑" if self.higher else "↓"}'
+
+
+def ab_error(restored: np.ndarray, original: np.ndarray, centre: bool = False) -> float:
+    """Colour error: the mean distance of two images in the a*b* plane of CIELAB (D65); 0 for equal colours.
+
+    Lightness takes no part, so it says whether the colours are right where PSNR also counts edges and texture.
+
+    Args:
+        restored, original: (H, W, 3) uint8, BGR.
+        centre: only the middle half of the rows and columns, where the object is.
+    """
+    if centre:
+        rows, columns = (slice(size // 4, size - size // 4) for size in original.shape[:2])
+        restored, original = restored[rows, columns], original[rows, columns]
+    first, second = (rgb2lab(image[..., ::-1])[..., 1:] for image in (restored, original))
+    return float(np.linalg.norm(first - second, axis=2).mean())
+
+
+def _registered(name: str, **options) -> Score:
+    """A metric of BasicSR's registry, on the whole image in RGB."""
+    metric = METRIC_REGISTRY.get(name)
+    return lambda restored, original: float(metric(restored, original, crop_border=0, **options))
+
+
+def _without_reference(name: str) -> Score:
+    metric = METRIC_REGISTRY.get(name)
+    return lambda restored, original: float(metric(restored, crop_border=0))
+
+
+def _lpips(net: str) -> tuple[str, Score]:
+    cached_lpips(net)  # raises here, not at the first image
+    path = os.environ.get(f'TGJAR_LPIPS_{net.upper()}')
+    weights = "torchvision's ImageNet weights"
+    if path:
+        weights = f'{Path(path).name} (sha256 {hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:8]})'
+    return f'LPIPS 0.1 on {net}, {weights}', _registered('calculate_lpips', net=net)
+
+
+def _perceptual_index(name: str) -> tuple[str, Score]:
+    from tgjar_arch.metrics import pi  # registers both; its package is optional
+
+    metric = METRIC_REGISTRY.get(f'calculate_{name}')
+    metric(np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8), crop_border=0)  # loads the weights
+    formula = 'PI = (10 - Ma + NIQE) / 2, ' if name == 'pi' else ''
+    return f'{formula}{getattr(pi, "SOURCE", "Ma of pyiqa")}', _without_reference(f'calculate_{name}')
+
+
+def _frechet(name: str) -> tuple[str, None]:
+    metric = build_set_metric(name)
+    return f'{metric.label}, {metric.weights}', None
+
+
+# name: label, higher is better, digits, () -> (source, score for one image or None)
+_KNOWN: dict[str, tuple[str, bool, int, Callable[[], tuple[str, Score | None]]]] = {
+    'psnr': ('PSNR', True, 2, lambda: ("BasicSR's, RGB, no border", _registered('calculate_psnr'))),
+    'ssim': ('SSIM', True, 4, lambda: ("BasicSR's, RGB, no border", _registered('calculate_ssim'))),
+    'lpips': ('LPIPS', False, 4, partial(_lpips, 'alex')),
+    'fid': ('FID', False, 1, partial(_frechet, 'fid')),
+    'pi': ('PI', False, 2, partial(_perceptual_index, 'pi')),
+    'niqe': ('NIQE', False, 2, lambda: ("BasicSR's and its model, no border", _without_reference('calculate_niqe'))),
+    'ma': ('Ma', True, 2, partial(_perceptual_index, 'ma')),
+    'lpips_vgg': ('LPIPS-VGG', False, 4, partial(_lpips, 'vgg')),
+    'lpips_squeeze': ('LPIPS-Squeeze', False, 4, partial(_lpips, 'squeeze')),
+    'frechet_alexnet': ('Fréchet-AlexNet', False, 3, partial(_frechet, 'frechet_alexnet')),
+    'ab_error': ('a*b* error', False, 2, lambda: ('CIELAB, mean distance in a*b*', ab_error)),
+    'ab_error_centre': ('a*b* error, centre', False, 2, lambda: ('the same over the central half',
+                                                                partial(ab_error, centre=True))),
+}
+NAMES = tuple(_KNOWN)
+DEFAULT = ('psnr', 'ssim', 'lpips', 'fid', 'pi', 'niqe', 'ab_error')
+
+
+def build_measures(names: Sequence[str] | None = None) -> tuple[list[Measure], list[str]]:
+    """Make metrics ready: their packages imported and their weights loaded.
+
+    Args:
+        names: those wanted; None for all of `DEFAULT` that can be computed here.
+
+    Returns:
+        The metrics, and a line for each of `DEFAULT` that is left out: why, and what to do.
+
+    Raises:
+        ValueError: when one that is named is unknown or cannot be computed.
+    """
+    measures, left_out = [], []
+    for name in dict.fromkeys(names or DEFAULT):
+        if name not in _KNOWN:
+            raise ValueError(f'--metrics: there is no metric {name!r}; there are {", ".join(NAMES)}.')
+        label, higher, digits, build = _KNOWN[name]
+        try:
+            source, score = build()
+        except Exception as error:  # packages and weights of others, missing in as many ways
+            reason = f'{label} cannot be computed here: {" ".join(str(error).split())}'
+            if names:
+                raise ValueError(reason) from error
+            left_out.append(reason)
+        else:
+            measures.append(Measure(name, label, higher, digits, source, score))
+    return measures, left_out
+
+
+def clear_memory() -> None:
+    """Give back what a network needed on the GPU, before the metrics' networks need it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,202 @@
+"""The methods that are compared: plain JPEG, a folder of restored images, exported weights, or a test option file.
+
+Each has these members:
+
+| member | what |
+|---|---|
+| `label`, `folder` | its row in the tables, and its name in paths |
+| `qfs` | the quality factors it has pictures for |
+| `describe(qf)` | where the pictures come from, in one line |
+| `prepare(qf, names, progress)` | makes the pictures; returns what failed: image -> reason |
+| `image(name, qf)` | one picture, (H, W, 3) uint8 BGR |
+
+What `tgjar evaluate -o OUT` restores lies in `OUT/restored/METHOD/qfN/STEM.png`, see `restored_path`.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tgjar_arch.datasets.image_source import ImageSource
+from tgjar_arch.datasets.jpeg import decode
+from tgjar_arch.evaluation.network_method import NetworkMethod, Progress, folder_name
+from tgjar_arch.evaluation.test_set import EvaluationSet, decode_image
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A `--method` as it was written: its name and, for each quality factor (None: all), its path; none for JPEG."""
+
+    name: str
+    paths: dict[int | None, str] = field(default_factory=dict)
+
+
+def parse_methods(texts: Sequence[str], qfs: Sequence[int]) -> list[Spec]:
+    """Read `--method` arguments: `JPEG`, `NAME=PATH`, or `NAME@QF=PATH` once for each quality factor.
+
+    `{qf}` in a path stands for the quality factor.
+
+    Raises:
+        ValueError: when one is not like this, is given twice, or has a quality factor that is not evaluated.
+    """
+    found: dict[str, dict[int | None, str]] = {}
+    for text in texts:
+        left, equals, path = text.partition('=')
+        name, at, qf_text = left.strip().rpartition('@') if equals else (text.strip(), '', '')
+        if not at:
+            name, qf_text = left.strip(), ''
+        if name.upper() == 'JPEG' and not equals:
+            name, paths = 'JPEG', {}
+        elif not equals or not name or not path.strip():
+            raise ValueError(f'--method {text}: write JPEG, NAME=FOLDER, NAME=WEIGHTS.safetensors or NAME=OPTIONS.yml; '
+                             'NAME@QF=... for one quality factor.')
+        elif at and (not qf_text.isdecimal() or int(qf_text) not in qfs):
+            raise ValueError(f'--method {text}: {qf_text!r} is none of the quality factors {list(qfs)} of --qf.')
+        else:
+            paths = {int(qf_text): path} if at else {qf: path.replace('{qf}', str(qf)) for qf in qfs} \
+                if '{qf}' in path else {None: path}
+        if name in found and (not found[name] or not paths or found[name].keys() & paths.keys()):
+            raise ValueError(f'--method {text}: {name} is given twice; give the two different names.')
+        found.setdefault(name, {}).update(paths)
+    folders = sorted(map(folder_name, found))
+    if len(set(folders)) < len(folders):
+        raise ValueError(f'--method: two of {", ".join(found)} would have one folder of {", ".join(folders)}; give '
+                         'more different names.')
+    return [Spec(name, paths) for name, paths in found.items()]
+
+
+class JPEGMethod:
+    """The compressed image itself."""
+
+    label, folder = 'JPEG', 'JPEG'
+
+    def __init__(self, images: EvaluationSet, qfs: Sequence[int]) -> None:
+        self._images, self.qfs = images, tuple(qfs)
+
+    def describe(self, qf: int) -> str:
+        return 'the JPEG files themselves (4:2:0)'
+
+    def prepare(self, qf: int, names: Sequence[str], progress: Progress) -> dict[str, str]:
+        return {}
+
+    def image(self, name: str, qf: int) -> np.ndarray:
+        return decode(self._images.jpeg(name, qf))
+
+
+class FolderMethod:
+    """Pictures that were restored before, matched by name with the originals.
+
+    A picture of `004.Ani/x` is `004.Ani/x.png` or `x.png`, with any image suffix, and with the same ending behind all
+    names if there is one: BasicSR's tester writes `x_NAME.png`.
+
+    Args:
+        label: the row.
+        folders: quality factor -> folder.
+        images: the test set.
+
+    Raises:
+        FileNotFoundError: when a folder does not exist.
+        ValueError: when it has no image, or none that fits the name of an original.
+    """
+
+    def __init__(self, label: str, folders: dict[int, str], images: EvaluationSet) -> None:
+        self.label, self.folder, self.qfs = label, folder_name(label), tuple(folders)
+        self._images, self._folders = images, folders
+        self._sources = {qf: ImageSource(folder, f'--method {label}') for qf, folder in folders.items()}
+        self._files = {qf: match_names(images.names, source.files) for qf, source in self._sources.items()}
+        for qf, files in self._files.items():
+            if not files:
+                raise ValueError(f'--method {label}: no image in {folders[qf]} has the name of one of {images.root}, '
+                                 f'such as {images.names[0]}.png or {images.names[0]}_ENDING.png; the first there is '
+                                 f'{next(iter(self._sources[qf].files))}.')
+
+    def describe(self, qf: int) -> str:
+        return f'pictures of {self._folders[qf]}'
+
+    def prepare(self, qf: int, names: Sequence[str], progress: Progress) -> dict[str, str]:
+        return {name: f'{self._folders[qf]} has no picture of {name}; restore it and run again.'
+                for name in names if name not in self._files[qf]}
+
+    def image(self, name: str, qf: int) -> np.ndarray:
+        source, found = self._sources[qf], self._files[qf][name]
+        return decode_image(source.read(found), source.files[found])
+
+
+Method = JPEGMethod | FolderMethod | NetworkMethod
+
+
+def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[int], out: str | os.PathLike,
+                  captions: Sequence[str] = ('right',), device: str | None = None,
+                  overwrite: bool = False) -> list[Method]:
+    """Make the methods of `parse_methods`; a network that takes captions has a row for each kind of `captions`.
+
+    Raises:
+        FileNotFoundError, ValueError: as the methods' classes; or when a path is neither a folder nor a file of a
+            known suffix, or one folder is named for several quality factors.
+    """
+    methods: list[Method] = []
+    for spec in specs:
+        if not spec.paths:
+            methods.append(JPEGMethod(images, qfs))
+            continue
+        paths = {qf: spec.paths.get(qf, spec.paths.get(None)) for qf in qfs}
+        paths = {qf: os.path.expanduser(path) for qf, path in paths.items() if path is not None}
+        kinds = {'folder' if os.path.isdir(path) else Path(path).suffix for path in paths.values()}
+        for path in paths.values():
+            if not os.path.exists(path):
+                raise FileNotFoundError(f'--method {spec.name}: there is no folder or file {path}.')
+        if kinds == {'folder'}:
+            methods.append(FolderMethod(spec.name, _folders(spec, paths, qfs), images))
+        elif kinds <= {'.safetensors', '.yml', '.yaml'}:
+            first = NetworkMethod(spec.name, paths, images, out, captions[0], device, overwrite)
+            methods.append(first if first.takes_text or captions[0] == 'right' else
+                           NetworkMethod(spec.name, paths, images, out, 'right', device, overwrite))
+            if first.takes_text:
+                methods += [NetworkMethod(spec.name, paths, images, out, kind, device, overwrite)
+                            for kind in captions[1:]]
+        else:
+            raise ValueError(f'--method {spec.name}: {", ".join(dict.fromkeys(paths.values()))} must be folders of '
+                             'pictures, or .safetensors files of `tgjar export`, or .yml test option files.')
+    return methods
+
+
+def _folders(spec: Spec, paths: dict[int, str], qfs: Sequence[int]) -> dict[int, str]:
+    """One folder a quality factor; `FOLDER/qfN` where there is such a one, as this command itself writes."""
+    folders = {qf: os.path.join(path, f'qf{qf}') if os.path.isdir(os.path.join(path, f'qf{qf}')) else path
+               for qf, path in paths.items()}
+    if len(set(folders.values())) < len(folders):
+        raise ValueError(f'--method {spec.name}: {spec.paths[None]} cannot hold the pictures of all quality factors '
+                         f'{list(qfs)}; write {{qf}} in the path, or {spec.name}@{qfs[0]}=FOLDER for each, or give one '
+                         '--qf.')
+    return folders
+
+
+def match_names(wanted: Sequence[str], there: Iterable[str]) -> dict[str, str]:
+    """Find the pictures of images: with the same path or the same file name, and one ending behind all of them.
+
+    Args:
+        wanted: names of the originals.
+        there: names of the pictures.
+
+    Returns:
+        Original -> picture, for those that were found.
+    """
+    there = set(there)
+    flat_counts = Counter(name.rpartition('/')[2] for name in wanted)
+    keys = {name: name for name in wanted}  # what a picture may be called -> its original
+    keys |= {flat: name for name in wanted if flat_counts[flat := name.rpartition('/')[2]] == 1}
+    endings: Counter[str] = Counter()
+    for name in there:
+        for cut in [len(name), *(match.start() for match in re.finditer('_', name))]:
+            if name[:cut] in keys:
+                endings[name[cut:]] += 1
+    if not endings:
+        return {}
+    # The most frequent ending; of equal ones the shortest, which is none at all.
+    ending = min(endings, key=lambda text: (-endings[text], len(text)))
+    return {original: key + ending for key, original in reversed(keys.items()) if key + ending in there}

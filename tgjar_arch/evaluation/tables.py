@@ -1,0 +1,229 @@
+"""Tables in the paper's form, ours beside the paper's figures, as Markdown and CSV."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tgjar_arch.evaluation.bootstrap import Interval, paired_interval
+from tgjar_arch.evaluation.measures import Measure
+from tgjar_arch.evaluation.paper import METHODS, PERCEPTUAL, PaperRow
+from tgjar_arch.evaluation.scores import Scores
+
+NOTHING = '–'
+_PAPER_DIGITS = {'psnr': 1, 'lpips': 3, 'fid': 1, 'pi': 2, 'niqe': 2}  # as printed
+_BETTER = {True: max, False: min}
+
+
+@dataclass
+class Table:
+    """A table to be written: `markdown` is what a reader sees, `rows` what a program reads (default: the same).
+
+    Attributes:
+        name: of the CSV file.
+        title: above the table.
+        header, cells: of the Markdown table.
+        csv_header, csv_rows: of the CSV file, where they differ.
+        notes: lines below the table.
+    """
+
+    name: str
+    title: str
+    header: list[str]
+    cells: list[list[str]]
+    csv_header: list[str] | None = None
+    csv_rows: list[list[object]] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """The table with its title and notes."""
+        lines = [[cell.replace('|', '\\|') for cell in line] for line in (self.header, *self.cells)]
+        widths = [max(3, *(len(line[k]) for line in lines)) for k in range(len(self.header))]
+        rule = ['-' * width for width in widths]
+        body = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + ' |'
+                for line in (lines[0], rule, *lines[1:])]
+        return '\n'.join([f'## {self.title}', '', *body, *(['', *self.notes] if self.notes else [])]) + '\n'
+
+    def csv(self) -> str:
+        """The table as CSV, numbers in full."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(self.csv_header or self.header)
+        writer.writerows(self.csv_rows if self.csv_rows is not None else
+                         [[cell.replace('**', '') for cell in row] for row in self.cells])
+        return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is tabulated: the data set's name, the rows (methods) in order, quality factors, metrics and scores."""
+
+    dataset: str
+    labels: Sequence[str]
+    qfs: Sequence[int]
+    measures: Sequence[Measure]
+    scores: Scores
+    paper: Sequence[PaperRow] = ()
+
+    def interval(self, label: str, qf: int, measure: str) -> Interval | None:
+        return self.scores.interval((label, qf), measure)
+
+    def count(self, label: str, qf: int) -> int:
+        """Images that at least one metric was computed for."""
+        found = [self.interval(label, qf, measure.name) for measure in self.measures]
+        return max((interval.count for interval in found if interval), default=0)
+
+    def best(self, qf: int, measure: Measure) -> set[str]:
+        """The measured methods with the best mean; none where fewer than two were measured."""
+        means = {label: interval.mean for label in self.labels if (interval := self.interval(label, qf, measure.name))}
+        if len(means) < 2:
+            return set()
+        return {label for label, mean in means.items() if mean == _BETTER[measure.higher](means.values())}
+
+
+def long_table(comparison: Comparison) -> Table:
+    """A row for each quality factor and method, then the paper's; a column for each metric, with error bars."""
+    measures = comparison.measures
+    header = ['QF', 'method', 'images', *(measure.heading for measure in measures)]
+    csv_header = ['dataset', 'qf', 'method', 'source', 'images']
+    for measure in measures:
+        csv_header += [measure.name, f'{measure.name}_low', f'{measure.name}_high']
+    cells, rows, notes = [], [], []
+    for qf in comparison.qfs:
+        best = {measure.name: comparison.best(qf, measure) for measure in measures}
+        counts = {label: comparison.count(label, qf) for label in comparison.labels}
+        if len(set(filter(None, counts.values()))) > 1:
+            notes.append(f'- QF {qf}: the methods were measured on different numbers of images; compare with care.')
+        for label, count in counts.items():
+            if not count:
+                continue
+            line: list[str] = [str(qf), label, str(count)]
+            row: list[object] = [comparison.dataset, qf, label, 'measured', count]
+            for measure in measures:
+                interval = comparison.interval(label, qf, measure.name)
+                line.append(_with_error(interval, measure, label in best[measure.name], count))
+                row += _numbers(interval)
+            cells.append(line)
+            rows.append(row)
+        for printed in (row for row in comparison.paper if row.qf == qf):
+            values = [printed.scores.get(measure.name) for measure in measures]
+            cells.append([str(qf), f'{printed.method} (paper)', '', *map(_printed, (m.name for m in measures), values)])
+            rows.append([comparison.dataset, qf, printed.method, 'paper', '',
+                         *(cell for value in values for cell in ('' if value is None else value, '', ''))])
+    return Table('table', f'{comparison.dataset}: all metrics', header, cells, csv_header, rows, notes)
+
+
+def wide_table(comparison: Comparison, names: Sequence[str], name: str, title: str) -> Table | None:
+    """The paper's form: a row for each quality factor, ours and the paper's, a column for each method.
+
+    Args:
+        comparison: what was measured.
+        names: metrics of one cell, as `LPIPS/FID/PI/NIQE` in Table 1; one that was not computed is `–`.
+        name, title: of the table.
+
+    Returns:
+        None where none of the metrics was computed.
+    """
+    measures = {measure.name: measure for measure in comparison.measures if measure.name in names}
+    if not measures:
+        return None
+    printed = {(row.qf, row.method): row for row in comparison.paper}
+    columns = [label for label in METHODS if label in comparison.labels or any(m == label for _, m in printed)]
+    columns += [label for label in comparison.labels if label not in columns]
+    columns += [method for method in dict.fromkeys(m for _, m in printed) if method not in columns]
+    cells = []
+    for qf in comparison.qfs:
+        best = {key: comparison.best(qf, measure) for key, measure in measures.items()}
+
+        def ours(label: str, key: str, qf: int = qf, best: dict[str, set[str]] = best) -> str:
+            interval = comparison.interval(label, qf, key) if key in measures else None
+            if interval is None:
+                return NOTHING
+            text = f'{interval.mean:.{_PAPER_DIGITS.get(key, 2) + (key == "psnr")}f}'
+            return f'**{text}**' if label in best[key] else text
+
+        cells.append([comparison.dataset, str(qf), 'measured', *(_cell(names, label, ours) for label in columns)])
+        if any(row_qf == qf for row_qf, _ in printed):
+            cells.append([comparison.dataset, str(qf), 'paper', *(_cell(
+                names, label, lambda label, key, qf=qf: _printed(
+                    key, printed[qf, label].scores.get(key) if (qf, label) in printed else None))
+                for label in columns)])
+    return Table(name, title, ['dataset', 'QF', 'source', *columns], cells)
+
+
+def caption_table(comparison: Comparison, other: str = 'wrong') -> Table | None:
+    """How much better the right caption is than another image's (or none): paired, image by image.
+
+    Args:
+        comparison: with rows `NAME` and `NAME, wrong captions` (or `NAME, no captions`).
+        other: `wrong` or `no`.
+
+    Returns:
+        None where there are no such rows.
+    """
+    ending = f', {other} captions'
+    cells, rows = [], []
+    for qf in comparison.qfs:
+        for label in (label for label in comparison.labels if f'{label}{ending}' in comparison.labels):
+            for measure in (measure for measure in comparison.measures if measure.score):
+                right, wrong = (comparison.scores.by_image.get((row, qf), {}).get(measure.name, {})
+                                for row in (label, f'{label}{ending}'))
+                common = sorted(right.keys() & wrong.keys())
+                if not common:
+                    continue
+                pairs = [(right[name], wrong[name]) for name in common]
+                sign = 1 if measure.higher else -1
+                gain = paired_interval([sign * w for _, w in pairs], [sign * r for r, _ in pairs])
+                wins = sum(sign * (r - w) > 0 for r, w in pairs) / len(pairs)
+                sure = '' if gain.low <= 0 <= gain.high else ' *'
+                digits = measure.digits + 1
+                cells.append([str(qf), label, str(gain.count), measure.label,
+                              f'{gain.mean:+.{digits}f} ± {gain.half:.{digits}f}{sure}', f'{100 * wins:.0f} %'])
+                rows.append([comparison.dataset, qf, label, gain.count, measure.name, gain.mean, gain.low, gain.high,
+                             wins])
+    if not cells:
+        return None
+    title = {'wrong': "Right captions against another image's", 'no': 'Right captions against none'}[other]
+    return Table(f'captions_{other}', f'{comparison.dataset}: {title}',
+                 ['QF', 'method', 'images', 'metric', 'gain', 'images that gain'], cells,
+                 ['dataset', 'qf', 'method', 'images', 'metric', 'gain', 'gain_low', 'gain_high', 'share_that_gain'],
+                 rows, ['Above 0 the right caption is better, whatever the direction of the metric; a star where the '
+                        '95 % interval leaves out 0.'])
+
+
+def _with_error(interval: Interval | None, measure: Measure, bold: bool, count: int) -> str:
+    if interval is None:
+        return NOTHING
+    text = f'{interval.mean:.{measure.digits}f}'
+    text = f'**{text}**' if bold else text
+    if not math.isnan(interval.half):
+        text += f' ± {interval.half:.{measure.digits}f}'
+    return text if interval.count == count else f'{text} ({interval.count} images)'
+
+
+def _numbers(interval: Interval | None) -> list[object]:
+    if interval is None:
+        return ['', '', '']
+    return ['' if math.isnan(value) else value for value in (interval.mean, interval.low, interval.high)]
+
+
+def _cell(names: Sequence[str], label: str, text: Callable[[str, str], str]) -> str:
+    parts = [text(label, key) for key in names]
+    return NOTHING if all(part == NOTHING for part in parts) else '/'.join(parts)
+
+
+def _printed(measure: str, value: float | None) -> str:
+    return NOTHING if value is None else f'{value:.{_PAPER_DIGITS.get(measure, 2)}f}'
+
+
+def build_tables(comparison: Comparison) -> list[Table]:
+    """All tables of one comparison: every metric, the paper's Table 1 and Table 2, and what captions bring."""
+    arrows = {measure.name: measure.heading for measure in comparison.measures}
+    labels = {'lpips': 'LPIPS', 'fid': 'FID', 'pi': 'PI', 'niqe': 'NIQE'}
+    perceptual = '/'.join(labels[key] for key in PERCEPTUAL)
+    wide = [wide_table(comparison, PERCEPTUAL, 'table1', f'{comparison.dataset}: {perceptual} ↓ (form of Table 1)'),
+            wide_table(comparison, ['psnr'], 'table2',
+                       f'{comparison.dataset}: {arrows.get("psnr", "PSNR")} in dB (form of Table 2)')]
+    captions = [caption_table(comparison, other) for other in ('wrong', 'no')]
+    return [long_table(comparison), *(table for table in (*wide, *captions) if table)]
