@@ -29,6 +29,7 @@ lint: $(STAMP)  ## check style with ruff
 
 bench: $(STAMP)  ## measurements; each is `python -m benchmarks.NAME`
 	$(BIN)/python -m benchmarks.damsm_loss $(ARGS)
+	$(BIN)/python -m benchmarks.inference $(ARGS)
 
 clean:  ## remove build files and caches; .venv, data and results stay
 	rm -rf build dist tgjar.egg-info .pytest_cache .ruff_cache

@@ -3,6 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tgjar_arch import TextFeatures
+from tgjar_arch.blocks import upsample
 from tgjar_arch.generator_arch import TGJARGenerator
 from tgjar_arch.text_encoder_arch import LSTMTextEncoder
 
@@ -157,7 +158,7 @@ def test_decoder_puts_features_where_the_encoder_took_them():
     for _ in range(3):
         x = torch.nn.functional.conv2d(x, kernel, stride=2, padding=1)
     for _ in range(3):
-        x = TGJARGenerator._up(x)
+        x = upsample(x)
     rows, columns = x[0, 0].sum(1), x[0, 0].sum(0)
     centre = [(p * torch.arange(len(p))).sum() / p.sum() for p in (rows, columns)]
     assert centre[0] == pytest.approx(16, abs=1e-4) and centre[1] == pytest.approx(24, abs=1e-4)

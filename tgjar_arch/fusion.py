@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tgjar_arch.text_features import TextFeatures
+
 
 class GlobalFusion(nn.Module):
     """Image-text global fusion module (GFM): the sentence and the pooled image colour every position alike.
@@ -36,8 +38,19 @@ class GlobalFusion(nn.Module):
     def fuse(self, x: Tensor, pooled: Tensor, sentence: Tensor) -> Tensor:
         """Text-guided global features (N, C, h, w) from x, its `pool`ed features (N, C) and the sentence (N, D)."""
         fused = self.fc(torch.cat((pooled, sentence), dim=1))  # (N, C)
-        repeated = fused[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        return self.conv_fuse(torch.cat((x, repeated), dim=1))
+        # The convolution of cat(x, repeated) is the sum of two, and that of a constant map is constant but at the
+        # border: computed for 3x3 positions, it is known everywhere, at half the work and without the concatenation.
+        weight, weight_repeated = self.conv_fuse.weight.split(x.shape[1], dim=1)
+        corners = fused[:, :, None, None].expand(-1, -1, *(min(size, 3) for size in x.shape[2:]))
+        corners = F.conv2d(corners, weight_repeated, self.conv_fuse.bias, padding=1)  # (N, C, 3, 3)
+        rows, columns = (self._nearest_of_three(size, x.device) for size in x.shape[2:])
+        return F.conv2d(x, weight, padding=1) + corners[:, :, rows[:, None], columns]
+
+    @staticmethod
+    def _nearest_of_three(size: int, device: torch.device) -> Tensor:
+        """For each of `size` positions in a row: 0 for the first, 2 for the last, else 1 (fewer when size < 3)."""
+        position = torch.arange(size, device=device)
+        return position.clamp(max=1) + (position == size - 1) if size > 2 else position
 
     def forward(self, x: Tensor, sentence: Tensor) -> Tensor:
         return self.fuse(x, self.pool(x), sentence)
@@ -82,8 +95,63 @@ class LocalFusion(nn.Module):
         keys = self.conv_word(words)  # (N, C, T)
         pixels = x.flatten(2).transpose(1, 2)  # (N, h*w, C)
         scores = (pixels @ keys).masked_fill(~mask[:, None], float('-inf'))  # (N, h*w, T)
-        attention = F.softmax(scores, dim=2, dtype=torch.float32).to(keys.dtype)
-        context = (attention @ keys.transpose(1, 2)).transpose(1, 2).reshape(n, c, h, w)
+        # In float32 at least, whatever the rest is computed in.
+        attention = scores.softmax(dim=2, dtype=torch.promote_types(scores.dtype, torch.float32)).to(keys.dtype)
+        # Permuted from (N, h, w, C): what the convolution after it reads is then laid out as x in channels_last.
+        context = (attention @ keys.transpose(1, 2)).unflatten(1, (h, w)).permute(0, 3, 1, 2)
         if return_attention:
             return context, attention.transpose(1, 2).reshape(n, -1, h, w)
         return context
+
+
+def fill_missing(text: TextFeatures, null_word: Tensor | None, null_sentence: Tensor | None) -> TextFeatures:
+    """Put the learned null condition where a caption has no word, so that `mask` is True at least once a row.
+
+    Args:
+        text: features of the captions.
+        null_word: (D), or None where no LFM reads words.
+        null_sentence: (D), or None where no GFM reads sentences.
+    """
+    words, sentence, mask = text
+    empty = ~mask.any(dim=1)  # (N,)
+    first = torch.arange(mask.shape[1], device=mask.device) == 0  # (T,)
+    mask = mask | (empty[:, None] & first)
+    if null_word is not None:
+        words = torch.where(empty[:, None, None], null_word[:, None], words)
+    if null_sentence is not None:
+        sentence = torch.where(empty[:, None], null_sentence, sentence)
+    return TextFeatures(words, sentence, mask)
+
+
+def prepare_text(net: nn.Module, lq: Tensor, text: TextFeatures | None) -> TextFeatures | None:
+    """What the fusions of a generator read: `text` with the null condition where there is no caption.
+
+    Args:
+        net: a generator with `num_in_ch`, `min_size`, `text_dim`, `uses_text`, `null_word` and `null_sentence`.
+        lq: its images (N, num_in_ch, H, W).
+        text: its captions; None for none.
+
+    Returns:
+        Features in the precision of the generator's weights; None if it uses no text.
+
+    Raises:
+        ValueError: when a shape does not fit.
+    """
+    name = type(net).__name__
+    if lq.ndim != 4 or lq.shape[1] != net.num_in_ch or min(lq.shape[2:]) < net.min_size:
+        raise ValueError(f'{name} expects lq as (N, {net.num_in_ch}, H, W) with H and W at least {net.min_size}, but '
+                         f'got {tuple(lq.shape)}.')
+    if not net.uses_text:
+        return None
+    dtype = (net.null_word if net.null_word is not None else net.null_sentence).dtype
+    if text is None:
+        text = TextFeatures.empty(lq.shape[0], net.text_dim, lq.device, dtype)
+    expected = (lq.shape[0], net.text_dim)
+    if tuple(text.words.shape[:2]) != expected or tuple(text.sentence.shape) != expected:
+        raise ValueError(f'{name} expects words (N, D, T) and sentence (N, D) with (N, D) = {expected}, but got '
+                         f'{tuple(text.words.shape)} and {tuple(text.sentence.shape)}; text_dim of the generator and '
+                         'of the text encoder must agree.')
+    if tuple(text.mask.shape) != (text.words.shape[0], text.words.shape[2]) or text.mask.dtype != torch.bool:
+        raise ValueError(f'{name} expects mask (N, T) bool for words {tuple(text.words.shape)}, but got '
+                         f'{tuple(text.mask.shape)} {text.mask.dtype}.')
+    return fill_missing(text.to(dtype), net.null_word, net.null_sentence)

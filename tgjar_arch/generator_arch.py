@@ -5,25 +5,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tgjar_arch.fusion import GlobalFusion, LocalFusion
+from tgjar_arch.blocks import ResidualBlock, add_skip, initialise, upsample
+from tgjar_arch.fusion import GlobalFusion, LocalFusion, prepare_text
 from tgjar_arch.text_features import TextFeatures
-
-
-class ResidualBlock(nn.Module):
-    """The paper's resblock-C: two Conv3-C-1-1 and one PReLU around an identity, (N, C, h, w) to the same.
-
-    Args:
-        num_feat: channels C.
-    """
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.act = nn.PReLU()
-        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.act(self.conv1(x)))
+from tgjar_arch.tiling import Footprint, Margins
 
 
 @ARCH_REGISTRY.register()
@@ -43,7 +28,7 @@ class TGJARGenerator(nn.Module):
         2C, H/8, W/8 --> GFM --> n resblock-2C --> LFM 1 --> cat with the GFM's input, Conv3-2C
 
     Where the paper's layer list (Figure 9) leaves room, the work is spent at low resolution: with the defaults 4.86 M
-    parameters and 21.3 GFLOP for one 256x256 image. Each decoder step convolves before it upsamples, and text-guided
+    parameters and 21.0 GFLOP for one 256x256 image. Each decoder step convolves before it upsamples, and text-guided
     local features are upsampled together with the image features they were fused into.
 
     Args:
@@ -62,7 +47,7 @@ class TGJARGenerator(nn.Module):
         super().__init__()
         self.num_in_ch = num_in_ch
         self.text_dim = text_dim
-        self.act = nn.LeakyReLU(0.2)
+        self.act = nn.LeakyReLU(0.2, inplace=True)  # no convolution needs its own result again
 
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, 1, 1)
         self.down1 = nn.Conv2d(num_feat, num_feat, 3, 2, 1)
@@ -90,15 +75,9 @@ class TGJARGenerator(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Kaiming initialisation; every residual path starts small (as ESRGAN), so that restored begins near lq."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=0.2)
-                nn.init.zeros_(module.bias)
+        """Kaiming initialisation; the last convolution starts small, so that restored begins near lq."""
+        initialise(self)
         with torch.no_grad():
-            for module in self.modules():
-                if isinstance(module, ResidualBlock):
-                    module.conv2.weight.mul_(0.1)
             self.tail.weight.mul_(0.1)
 
     @property
@@ -106,48 +85,26 @@ class TGJARGenerator(nn.Module):
         """False when both fusions are switched off."""
         return self.gfm is not None or self.lfms is not None
 
-    def fill_missing(self, text: TextFeatures) -> TextFeatures:
-        """Put the learned null condition where a caption has no word, so that `mask` is True at least once a row."""
-        empty = ~text.mask.any(dim=1)  # (N,)
-        words, sentence, mask = text
-        first = torch.arange(mask.shape[1], device=mask.device) == 0  # (T,)
-        mask = mask | (empty[:, None] & first)
-        if self.null_word is not None:
-            words = torch.where(empty[:, None, None], self.null_word.to(words.dtype)[:, None], words)
-        if self.null_sentence is not None:
-            sentence = torch.where(empty[:, None], self.null_sentence.to(sentence.dtype), sentence)
-        return TextFeatures(words, sentence, mask)
+    @property
+    def margins(self) -> Margins:
+        """What each part below sees beyond itself, in coarsest features of 8 pixels; a 3x3 convolution sees 1 more.
 
-    def _check(self, lq: Tensor, text: TextFeatures | None) -> None:
-        if lq.ndim != 4 or lq.shape[1] != self.num_in_ch or min(lq.shape[2:]) < self.min_size:
-            raise ValueError(f'TGJARGenerator expects lq as (N, {self.num_in_ch}, H, W) with H and W at least '
-                             f'{self.min_size}, but got {tuple(lq.shape)}.')
-        if text is None or not self.uses_text:
-            return
-        expected = (lq.shape[0], self.text_dim)
-        if tuple(text.words.shape[:2]) != expected or tuple(text.sentence.shape) != expected:
-            raise ValueError(f'TGJARGenerator expects words (N, D, T) and sentence (N, D) with (N, D) = {expected}, '
-                             f'but got {tuple(text.words.shape)} and {tuple(text.sentence.shape)}; text_dim of the '
-                             'generator and of the text encoder must agree.')
-        if tuple(text.mask.shape) != (text.words.shape[0], text.words.shape[2]) or text.mask.dtype != torch.bool:
-            raise ValueError(f'TGJARGenerator expects mask (N, T) bool for words {tuple(text.words.shape)}, but got '
-                             f'{tuple(text.mask.shape)} {text.mask.dtype}.')
+        `encode`: 36 pixels = 1 + 1 + 2 (2 + 1) + 4 (2 + 1) + 8 * 2, for head, down1, block1 and down2, ..., block3.
+        `decode`: 25 pixels, over upsampling and the longest skip. The tests measure them.
+        """
+        return Margins(encode=5, fuse=(self.gfm is not None) + 2 * len(self.body), decode=4)
+
+    @property
+    def footprint(self) -> Footprint:
+        """Floats alive at once, of which those of a pixel are measured: e0, d0 and what makes it."""
+        width = self.head.out_channels
+        return Footprint(pixel=3 * width, skips=2 * width, coarse=2 * width)
 
     def _local(self, index: int, x: Tensor, text: TextFeatures, *skips: Tensor) -> Tensor:
         parts = [x, *skips]
         if self.lfms is not None:
             parts.append(self.lfms[index](x, text.words, text.mask))
         return torch.cat(parts, dim=1) if len(parts) > 1 else x
-
-    @staticmethod
-    def _up(x: Tensor) -> Tensor:
-        """(N, C, h, w) to (N, C, 2h, 2w), where feature i goes to 2i: there a stride-2 convolution has taken it from.
-
-        The usual `align_corners=False` would put it at 2i + 0.5, after three steps 3.5 pixels off its JPEG block.
-        """
-        height, width = x.shape[2:]
-        x = F.interpolate(x, size=(2 * height - 1, 2 * width - 1), mode='bilinear', align_corners=True)
-        return F.pad(x, (0, 1, 0, 1), mode='replicate')
 
     def forward(self, lq: Tensor, text: TextFeatures | None = None) -> Tensor:
         """Restore.
@@ -157,30 +114,46 @@ class TGJARGenerator(nn.Module):
             text: features of the captions; None, or a row of `mask` all False, is the learned null condition.
 
         Returns:
-            Restored images (N, 3, H, W), not clipped.
+            Restored images (N, 3, H, W), not clipped. With weights in half precision the features are too, and the
+            images, as `lq`, may be float32.
 
         Raises:
             ValueError: when a shape does not fit.
         """
-        self._check(lq, text)
-        if self.uses_text:
-            if text is None:
-                text = TextFeatures.empty(lq.shape[0], self.text_dim, lq.device, lq.dtype)
-            text = self.fill_missing(text)
-
+        text = prepare_text(self, lq, text)
         height, width = lq.shape[2:]
         # On JPEG's own 8x8 grid: padding to the right and the bottom leaves every block where it is.
         x = F.pad(lq, (0, -width % 8, 0, -height % 8), mode='reflect')
 
-        e0 = self.act(self.head(x))  # (N, C, H, W)
-        e1 = self.block1(self.act(self.down1(e0)))  # (N, C, H/2, W/2)
-        e2 = self.block2(self.act(self.down2(e1)))  # (N, 2C, H/4, W/4)
-        e3 = self.block3(self.act(self.down3(e2)))  # (N, 2C, H/8, W/8)
+        skips = self.encode_fine(x)
+        coarse = self.encode_coarse(skips)
+        deep = self.fuse(coarse, text)
+        return self.decode(x, skips, coarse, deep, text)[:, :, :height, :width]
 
-        d3 = e3 if self.gfm is None else self.gfm(e3, text.sentence)
-        d3 = self.body(d3)
-        d2 = self._up(self.act(self.up1(self._local(0, d3, text, e3)))) + e2  # (N, 2C, H/4, W/4)
-        d1 = self._up(self.act(self.up2(self._local(1, d2, text)))) + e1  # (N, C, H/2, W/2)
-        d0 = self._up(self.act(self.up3(self._local(2, d1, text)))) + e0  # (N, C, H, W)
-        x = x + self.tail(self.act(self.refine(d0)))
-        return x[:, :, :height, :width]
+    # The same in four parts, for `tgjar_arch.tiling`: x (N, 3, H, W) with H and W in multiples of 8, text as
+    # `prepare_text` returns it. `decode` overwrites the skips.
+
+    def encode_fine(self, x: Tensor) -> list[Tensor]:
+        """Skips (N, C, H, W), (N, C, H/2, W/2), (N, 2C, H/4, W/4) of images."""
+        e0 = self.act(self.head(x.to(self.head.weight.dtype)))
+        e1 = self.block1(self.act(self.down1(e0)))
+        e2 = self.block2(self.act(self.down2(e1)))
+        return [e0, e1, e2]
+
+    def encode_coarse(self, skips: list[Tensor]) -> Tensor:
+        """Coarsest features (N, 2C, H/8, W/8)."""
+        return self.block3(self.act(self.down3(skips[-1])))
+
+    def fuse(self, coarse: Tensor, text: TextFeatures | None, pooled: Tensor | None = None) -> Tensor:
+        """Coarsest features after GFM and body; `pooled` (N, 2C) is GFM's of the whole image, if `coarse` is a part."""
+        if self.gfm is not None:
+            coarse = self.gfm(coarse, text.sentence) if pooled is None else self.gfm.fuse(coarse, pooled, text.sentence)
+        return self.body(coarse)
+
+    def decode(self, x: Tensor, skips: list[Tensor], coarse: Tensor, deep: Tensor, text: TextFeatures | None) -> Tensor:
+        """Restored images (N, 3, H, W) from what the other parts returned."""
+        e0, e1, e2 = skips
+        d2 = add_skip(upsample(self.act(self.up1(self._local(0, deep, text, coarse)))), e2)  # (N, 2C, H/4, W/4)
+        d1 = add_skip(upsample(self.act(self.up2(self._local(1, d2, text)))), e1)  # (N, C, H/2, W/2)
+        d0 = add_skip(upsample(self.act(self.up3(self._local(2, d1, text)))), e0)  # (N, C, H, W)
+        return x + self.tail(self.act(self.refine(d0)))

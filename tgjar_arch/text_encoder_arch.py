@@ -41,7 +41,8 @@ class LSTMTextEncoder(nn.Module):
         Args:
             ids: (N, T) int64 word ids in [0, vocab_size).
             mask: (N, T) bool, True at a real word; the real words stand first. A row without any is no caption: its
-                features are 0.
+                features are 0. It may stay on the CPU when `ids` are on a GPU: the lengths are wanted on the CPU, and
+                fetching them would wait for all that the GPU still has to do.
 
         Returns:
             Features with D = text_dim and T as given; words are 0 where `mask` is False.
@@ -52,13 +53,14 @@ class LSTMTextEncoder(nn.Module):
         if ids.ndim != 2 or ids.shape != mask.shape:
             raise ValueError(f'LSTMTextEncoder expects ids and mask as (N, T), but got {tuple(ids.shape)} and '
                              f'{tuple(mask.shape)}.')
-        lengths = mask.sum(dim=1)
+        lengths = mask.sum(dim=1).cpu()
+        mask = mask.to(ids.device, non_blocking=True)
         embedded = self.drop(self.encoder(ids))  # (N, T, embed_dim)
         # cuDNN's packed sequences want lengths of at least 1 on the CPU; rows without a word are zeroed below.
-        packed = pack_padded_sequence(embedded, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(embedded, lengths.clamp(min=1), batch_first=True, enforce_sorted=False)
         outputs, (hidden, _) = self.rnn(packed)
         outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=ids.shape[1])  # (N, T, D)
         words = outputs.transpose(1, 2).masked_fill(~mask[:, None], 0)  # (N, D, T)
         sentence = hidden.transpose(0, 1).reshape(ids.shape[0], self.text_dim)  # (N, D)
-        sentence = sentence.masked_fill((lengths == 0)[:, None], 0)
+        sentence = sentence.masked_fill(~mask.any(dim=1, keepdim=True), 0)
         return TextFeatures(words, sentence, mask)
