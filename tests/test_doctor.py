@@ -112,3 +112,18 @@ def test_what_to_do_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert 'tgjar doctor --fix' in captured.err
     assert 'no-such-library-tgjar is missing: pip install no-such-library-tgjar' in captured.err
     assert 'All in order' not in captured.out
+
+
+def test_weights_of_metrics_that_are_not_where_they_are_said_to_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    there = tmp_path / 'alex.npz'
+    there.touch()
+    monkeypatch.setattr(doctor, 'stock_import_error', lambda: None)
+    monkeypatch.setenv('TGJAR_LPIPS_ALEX', str(there))
+    monkeypatch.setenv('TGJAR_NRQM', str(tmp_path / 'gone.mat'))
+    monkeypatch.delenv('TGJAR_FID_INCEPTION', raising=False)
+    assert doctor.main([]) == 1
+    out, err = capsys.readouterr()
+    assert f'LPIPS alex     weights from TGJAR_LPIPS_ALEX={there}' in out
+    assert 'FID            weights downloaded once, or from TGJAR_FID_INCEPTION' in out
+    assert f'TGJAR_NRQM names {tmp_path / "gone.mat"}, which does not exist' in err and 'ALEX' not in err

@@ -20,6 +20,8 @@ from tgjar_arch.compat import INSTALL_BASICSR
 
 LIBRARIES = ('torch', 'torchvision', 'basicsr', 'mmengine', 'numpy', 'opencv-python', 'lpips', 'tokenizers',
              'transformers', 'safetensors')
+METRIC_WEIGHTS = {'TGJAR_LPIPS_ALEX': 'LPIPS alex', 'TGJAR_LPIPS_VGG': 'LPIPS vgg', 'TGJAR_LPIPS_SQUEEZE': 'LPIPS squeeze',
+                  'TGJAR_FID_INCEPTION': 'FID', 'TGJAR_NRQM': 'Ma (for PI)'}
 REGISTRIES = ('arch', 'dataset', 'model', 'loss', 'metric')
 
 _BROKEN_IMPORT = re.compile(rb'^from torchvision\.transforms\.functional_tensor import rgb_to_grayscale(?=\s*$)', re.M)
@@ -63,6 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(tgjar_arch.__file__).parent / 'weights'
     found = ' '.join(sorted(file.name for file in folder.glob('*.safetensors')))
     _say('weights', found or 'none shipped; make some with `tgjar export`')
+    for variable, metric in METRIC_WEIGHTS.items():
+        path = os.environ.get(variable)
+        _say(metric, f'weights from {variable}={path}' if path else f'weights downloaded once, or from {variable}')
+        if path and not Path(path).expanduser().is_file():
+            to_do.append(f'{variable} names {path}, which does not exist: correct it, or unset it.')
 
     sys.stdout.flush()
     for line in to_do:
