@@ -20,8 +20,8 @@ from tgjar_arch.compat import INSTALL_BASICSR
 
 LIBRARIES = ('torch', 'torchvision', 'basicsr', 'mmengine', 'numpy', 'opencv-python', 'lpips', 'tokenizers',
              'transformers', 'safetensors')
-METRIC_WEIGHTS = {'TGJAR_LPIPS_ALEX': 'LPIPS alex', 'TGJAR_LPIPS_VGG': 'LPIPS vgg', 'TGJAR_LPIPS_SQUEEZE': 'LPIPS squeeze',
-                  'TGJAR_FID_INCEPTION': 'FID', 'TGJAR_NRQM': 'Ma (for PI)'}
+METRIC_WEIGHTS = {'TGJAR_LPIPS_ALEX': 'LPIPS alex', 'TGJAR_LPIPS_VGG': 'LPIPS vgg',
+                  'TGJAR_LPIPS_SQUEEZE': 'LPIPS squeeze', 'TGJAR_FID_INCEPTION': 'FID', 'TGJAR_NRQM': 'Ma (for PI)'}
 REGISTRIES = ('arch', 'dataset', 'model', 'loss', 'metric')
 
 _BROKEN_IMPORT = re.compile(rb'^from torchvision\.transforms\.functional_tensor import rgb_to_grayscale(?=\s*$)', re.M)
