@@ -1,9 +1,11 @@
 """Restore images in Python: an exported weights file in, a restored image out."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from math import isfinite
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,8 +16,11 @@ from torch import Tensor
 from tgjar_arch.datasets.quantisation import quantisation_maps, tables_as_stored, thumbnail
 from tgjar_arch.padded import run_padded
 from tgjar_arch.text_features import TextFeatures
+from tgjar_arch.tiling import can_tile, choose_tile, memory_for, restore_in_tiles
 from tgjar_arch.tokenizer import tokenizer_from_json
 from tgjar_arch.weights_file import ExportedWeights, read_weights
+
+Picture = TypeVar('Picture', Image.Image, np.ndarray, Tensor)
 
 
 class Restorer:
@@ -27,15 +32,27 @@ class Restorer:
     Args:
         weights: content of an exported file.
         device: where to compute; None takes the GPU if there is one.
+        dtype: precision of the generator: None or torch.float32, else torch.bfloat16 or torch.float16, in which its
+            convolutions and matrix products are then computed (autocast); the weights stay as they are.
+
+    Attributes:
+        name: of the generator's class, 'TGJARGenerator'.
+        takes_text: whether captions have an effect.
+        can_tile: whether pictures of any size are restored in bounded memory; others are restored in one piece.
 
     Raises:
-        ValueError: when a network is unknown, weights do not fit it, or the device cannot be used.
+        ValueError: when a network is unknown, weights do not fit it, or device or dtype cannot be used.
     """
 
-    def __init__(self, weights: ExportedWeights, device: str | torch.device | None = None) -> None:
+    def __init__(self, weights: ExportedWeights, device: str | torch.device | None = None,
+                 dtype: torch.dtype | None = None) -> None:
         self.device = _usable_device(device)
+        self.dtype = dtype or torch.float32
+        if self.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f'dtype must be torch.float32, torch.bfloat16 or torch.float16, but is {dtype!r}.')
         self.net_g = self._build(weights.network_g, weights.state_g)
         self.name = weights.network_g['type']
+        self.can_tile = can_tile(self.net_g)
         self.extra_inputs = getattr(self.net_g, 'extra_inputs', ())
         if unknown := set(self.extra_inputs) - {'qmaps', 'thumbnail'}:
             raise ValueError(f'{self.name} needs {", ".join(sorted(unknown))} besides the image, which only a data set '
@@ -49,11 +66,12 @@ class Restorer:
             self.max_words = weights.max_words
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: str | torch.device | None = None) -> 'Restorer':
-        """Load a `.safetensors` file of `tgjar export`; nothing in it is executed."""
+    def from_pretrained(cls, path: str | Path, device: str | torch.device | None = None,
+                        dtype: torch.dtype | None = None) -> 'Restorer':
+        """Load a `.safetensors` file of `tgjar export`; nothing in it is executed. Device and dtype as of the class."""
         device = _usable_device(device)  # before the weights, which would be blamed for it
         try:
-            return cls(read_weights(path), device)
+            return cls(read_weights(path), device, dtype)
         except (RuntimeError, TypeError, KeyError) as error:  # what a state dict or arguments that do not fit raise
             raise ValueError(f'weights file {path} does not fit the networks it names: {error}') from error
 
@@ -69,20 +87,22 @@ class Restorer:
             return None
         padded = [self.tokenizer.pad(self.tokenizer.encode(caption), self.max_words) for caption in captions]
         ids, mask = (torch.stack(part).to(self.device) for part in zip(*padded, strict=True))
-        with torch.inference_mode():
+        with torch.no_grad():
             return self.net_t(ids, mask)
 
-    def restore(self, lq: Tensor, captions: list[str], extra_inputs: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Restore a batch.
+    def restore(self, lq: Tensor, captions: Sequence[str | None], extra_inputs: Mapping[str, Tensor] | None = None,
+                text_strength: float = 1.) -> Tensor:
+        """Restore a batch in one piece.
 
         Args:
             lq: images (N, 3, H, W), RGB in [0, 1].
-            captions: N texts.
+            captions: N texts; '' or None is no caption.
             extra_inputs: what else the network asks for: of QGCN qmaps (N, 2, H, W) and thumbnail (N, 3, 112, 112), see
                 `tgjar_arch.datasets.quantisation`.
+            text_strength: as of `__call__`.
 
         Returns:
-            (N, 3, H, W), clipped to [0, 1].
+            (N, 3, H, W) float32 on the device of the networks, clipped to [0, 1].
 
         Raises:
             ValueError: when the number of captions or the extra inputs are not as said.
@@ -92,49 +112,154 @@ class Restorer:
         extra = {key: value.to(self.device) for key, value in (extra_inputs or {}).items()}
         if set(extra) != set(self.extra_inputs):
             raise ValueError(f'{self.name} expects the extra inputs {list(self.extra_inputs)}, but got {list(extra)}.')
-        text = self.encode(captions)
-        lq = lq.to(self.device, torch.float32, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            out = run_padded(self.net_g, lq,
-                             lambda x: self.net_g(x, **({'text': text} if self.takes_text else {}), **extra))
-        return out.clamp(0, 1)
+        return self._restore_whole(lq, self._conditions(captions, text_strength), extra)
 
-    def __call__(self, image: Image.Image | np.ndarray, caption: str | None = None) -> Image.Image | np.ndarray:
-        """Restore one image.
+    def __call__(self, image: Picture, caption: str | Sequence[str | None] | None = None, *,
+                 text_strength: float = 1., tile: int | None = None, tables: np.ndarray | None = None,
+                 progress: Callable[[int, int], None] | None = None) -> Picture:
+        """Restore one image, or a batch.
 
         Args:
-            image: a PIL image, or an array (H, W, 3), RGB uint8. For a network that is told the quantisation tables
-                (QGCN) a PIL image as `Image.open` returns it of a JPEG file.
-            caption: what the picture shows; None or '' for none.
+            image: a PIL image; an array (H, W, 3), RGB uint8; or a tensor (3, H, W) or (N, 3, H, W), RGB float in
+                [0, 1], on any device. For a network that is told the quantisation tables (QGCN) a PIL image as
+                `Image.open` returns it of a JPEG file, or `tables`.
+            caption: what the picture shows; None or '' for none. For a batch one text for all, or a list of N.
+            text_strength: how much the caption counts: 0 restores without it, 1 as trained, and above 1 goes on in the
+                same direction, restored without + strength * (restored with - restored without).
+            tile: side in pixels of the tiles, which bound the memory and cannot be seen in the result; 0 restores in
+                one piece, None as fits a part of the free memory (`tgjar_arch.tiling.memory_for`). Of TGJAR's own
+                generators; other networks see the picture in one piece.
+            tables: quantisation tables (2, 8, 8) of the image's file, for networks that are told them.
+            progress: called with the number of tiles done and of all, where there are tiles.
 
         Returns:
-            The restored image, of the kind and size given.
+            The restored image, of the kind and size given; of a tensor also on its device and in its dtype.
 
         Raises:
-            ValueError: when an array is not (H, W, 3) uint8, or the image has no quantisation tables where they are
-                needed.
+            ValueError: when an argument is not as said, the image is too small for the network, or it has no
+                quantisation tables where they are needed.
         """
+        if tile is not None and tile and not self.can_tile:
+            raise ValueError(f'{self.name} cannot be restored with in tiles without seams: what it does with a pixel '
+                             'may depend on the whole picture; leave the tile size out, or take a smaller picture.')
+        if isinstance(image, Tensor):
+            return self._restore_tensor(image, caption, text_strength, tile, tables, progress)
         pixels = np.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image)
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-            raise ValueError(f'Restorer expects an RGB image (H, W, 3) uint8, but got {pixels.shape} {pixels.dtype}.')
-        lq = torch.tensor(pixels, device=self.device).permute(2, 0, 1)[None] / 255.
-        out = self.restore(lq, [caption or ''], self._read_extra_inputs(image, pixels))[0].permute(1, 2, 0)
-        restored = (out * 255).round().to(torch.uint8).cpu().numpy()
+            raise ValueError(f'Restorer expects an RGB image (H, W, 3) uint8, but got {pixels.shape} {pixels.dtype}; a '
+                             'tensor may be (3, H, W) or (N, 3, H, W) float.')
+        restored = np.empty(pixels.shape, np.uint8)
+
+        def read(rows: slice, columns: slice) -> Tensor:
+            return torch.tensor(pixels[rows, columns], device=self.device).permute(2, 0, 1)[None] / 255.
+
+        def write(rows: slice, columns: slice, result: Tensor) -> None:
+            steps = (result[0].clamp(0, 1) * 255).round().to(torch.uint8)
+            restored[rows, columns] = steps.permute(1, 2, 0).cpu().numpy()
+
+        extra = self._read_extra_inputs(image, pixels, tables)
+        captions = [_one_caption(caption)]
+        self._restore_parts(read, write, pixels.shape[:2], captions, text_strength, tile, extra, progress)
         return Image.fromarray(restored) if isinstance(image, Image.Image) else restored
 
-    def _read_extra_inputs(self, image: Image.Image | np.ndarray, pixels: np.ndarray) -> dict[str, Tensor]:
+    def _restore_tensor(self, images: Tensor, caption: str | Sequence[str | None] | None, text_strength: float,
+                        tile: int | None, tables: np.ndarray | None,
+                        progress: Callable[[int, int], None] | None) -> Tensor:
+        if images.ndim not in (3, 4) or images.shape[-3] != 3 or not images.is_floating_point():
+            raise ValueError('Restorer expects a tensor (3, H, W) or (N, 3, H, W), RGB float in [0, 1], but got '
+                             f'{tuple(images.shape)} {images.dtype}.')
+        batch = images if images.ndim == 4 else images[None]
+        captions = [caption] * len(batch) if caption is None or isinstance(caption, str) else list(caption)
+        if len(captions) != len(batch):
+            raise ValueError(f'{len(batch)} images were given with {len(captions)} captions.')
+        extra: dict[str, Tensor] = {}
+        if self.extra_inputs:
+            pixels = (batch.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            found = [self._read_extra_inputs(None, one, tables) for one in pixels]
+            extra = {key: torch.cat([one[key] for one in found]) for key in found[0]}
+        height, width = batch.shape[2:]
+        if tile is None:  # a batch takes as much memory as one picture of its pixels
+            tile = self._choose_tile(len(batch) * height, width, text_strength)
+        if not tile:
+            restored = self._restore_whole(batch, self._conditions(captions, text_strength), extra).to(images)
+            return restored if images.ndim == 4 else restored[0]
+        restored = torch.empty_like(batch)
+        for k, (lq, out) in enumerate(zip(batch, restored, strict=True)):
+            def read(rows: slice, columns: slice, lq: Tensor = lq) -> Tensor:
+                return lq[None, :, rows, columns].to(self.device, torch.float32)
+
+            def write(rows: slice, columns: slice, result: Tensor, out: Tensor = out) -> None:
+                out[:, rows, columns] = result[0].clamp(0, 1)
+
+            self._restore_parts(read, write, (height, width), captions[k:k + 1], text_strength, tile, extra, progress)
+        return restored if images.ndim == 4 else restored[0]
+
+    def _conditions(self, captions: Sequence[str | None],
+                    text_strength: float) -> list[tuple[float, TextFeatures | None]]:
+        """What is restored for the captions: (weight in the sum, text features)."""
+        if not (isfinite(text_strength) and text_strength >= 0):
+            raise ValueError(f'text_strength must be 0 (no text) or more, but is {text_strength}.')
+        if not self.takes_text or text_strength == 0 or not any(captions):
+            return [(1., None)]
+        guided = self.encode([caption or '' for caption in captions])
+        return [(1., guided)] if text_strength == 1 else [(1. - text_strength, None), (text_strength, guided)]
+
+    def _choose_tile(self, height: int, width: int, text_strength: float) -> int:
+        if not self.can_tile:
+            return 0
+        return choose_tile(self.net_g, height, width, memory_for(self.device), 1 + (text_strength not in (0, 1)))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _restore_whole(self, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]],
+                       extra: Mapping[str, Tensor]) -> Tensor:
+        lq = lq.to(self.device, torch.float32, memory_format=torch.channels_last)
+        result = None
+        with torch.no_grad(), self._autocast():
+            for weight, text in conditions:
+                given = {**extra, 'text': text} if self.takes_text else extra
+                out = run_padded(self.net_g, lq, lambda x, given=given: self.net_g(x, **given)).float()
+                result = out * weight if result is None else result.add_(out, alpha=weight)
+        return result.clamp_(0, 1)
+
+    def _restore_parts(self, read: Callable, write: Callable, size: tuple[int, int], captions: list[str | None],
+                       text_strength: float, tile: int | None, extra: Mapping[str, Tensor],
+                       progress: Callable[[int, int], None] | None) -> None:
+        """One image, read and written as `restore_in_tiles` does it."""
+        conditions = self._conditions(captions, text_strength)
+        if tile is None:
+            tile = self._choose_tile(*size, text_strength)
+        if not tile:
+            rows, columns = (slice(0, length) for length in size)
+            write(rows, columns, self._restore_whole(read(rows, columns), conditions, extra))
+            return
+        with torch.no_grad(), self._autocast():
+            restore_in_tiles(self.net_g, read, write, size, self.device, conditions, tile, progress)
+
+    def _read_extra_inputs(self, image: Image.Image | np.ndarray | None, pixels: np.ndarray,
+                           tables: np.ndarray | None) -> dict[str, Tensor]:
         extra = {}
         if 'qmaps' in self.extra_inputs:
-            tables = tables_as_stored(image)
+            tables = tables_as_stored(image) if tables is None else tables
             if tables is None:
                 kind = getattr(image, 'format', None)
-                raise ValueError(f'{self.name} is told the quantisation tables of a JPEG file, and '
-                                 f'{f"a {kind} file" if kind else "this image, not as opened from a file,"} has none; '
+                what = f'a {kind} file' if kind else 'this image, not as opened from a JPEG file,'
+                raise ValueError(f'{self.name} is told the quantisation tables of a JPEG file, and {what} has none; '
                                  'give the JPEG file itself, or take weights of another network.')
-            extra['qmaps'] = quantisation_maps(tables, *pixels.shape[:2])[None]
+            extra['qmaps'] = quantisation_maps(tables, *pixels.shape[:2])[None].to(self.device)
         if 'thumbnail' in self.extra_inputs:
-            extra['thumbnail'] = thumbnail(pixels[..., ::-1], self.net_g.thumbnail_size)[None]
+            extra['thumbnail'] = thumbnail(pixels[..., ::-1], self.net_g.thumbnail_size)[None].to(self.device)
         return extra
+
+
+def _one_caption(caption: str | Sequence[str | None] | None) -> str | None:
+    """The caption of a single image, given as a text or as a list with one."""
+    if caption is None or isinstance(caption, str):
+        return caption
+    if len(caption) != 1:
+        raise ValueError(f'1 image was given with {len(caption)} captions.')
+    return caption[0]
 
 
 def _usable_device(device: str | torch.device | None) -> torch.device:

@@ -1,195 +1,332 @@
-"""`tgjar restore`: restores JPEG files with the help of captions."""
+"""`tgjar restore`: restores badly compressed pictures with the help of captions."""
 
 import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
-from tgjar_arch.datasets.captions import METADATA, read_caption_file, read_metadata
-from tgjar_arch.datasets.image_source import IMAGE_SUFFIXES, image_name
+from tgjar_arch.cli.caption import DEFAULT_MODEL, Captioner
+from tgjar_arch.datasets.captions import METADATA, read_metadata
+from tgjar_arch.datasets.image_source import image_name, list_images
+from tgjar_arch.datasets.jpeg import check_qf
+from tgjar_arch.file_captions import FoundCaption, find_caption
+from tgjar_arch.photo_file import MAX_PIXELS, Photo, read_photo
+from tgjar_arch.picture_output import FORMATS, write_picture
 from tgjar_arch.restorer import Restorer
+from tgjar_arch.tiling import MIN_TILE
 
 JPEG_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
+MAX_QF = 40
+WEIGHTS = 'TGJAR_WEIGHTS'
+_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to restore: where it is, where the result goes, and its caption ('' for none)."""
+    """One file to restore: where it is, the folder that names count from, and where the result goes."""
 
     source: Path
+    root: Path
     target: Path
-    caption: str
 
 
-def find_images(path: Path) -> tuple[Path, list[Path]]:
-    """The folder that names count from, and the JPEG files: `path` itself, or all below it in any depth.
+@dataclass
+class Outcome:
+    """What became of the files.
+
+    Attributes:
+        done: restored.
+        kept: results of an earlier run, not restored again.
+        skipped: file -> why it was left as it is.
+        failed: file -> what went wrong.
+        unguided: no caption. unknown: a caption without any known word. cut: a caption that is too long.
+    """
+
+    done: int = 0
+    kept: int = 0
+    skipped: dict[Path, str] = field(default_factory=dict)
+    failed: dict[Path, str] = field(default_factory=dict)
+    unguided: int = 0
+    unknown: int = 0
+    cut: int = 0
+
+
+def find_images(path: Path, output: Path, force: bool = False) -> tuple[Path, list[Path], int]:
+    """Find the pictures: `path` itself, or in any depth below it, but not in `output`.
+
+    Returns:
+        The folder that names count from; the files, of a folder JPEG files only unless `force` is set; and how many
+        pictures of other formats are left out.
 
     Raises:
         FileNotFoundError: when `path` does not exist.
-        ValueError: when the folder has no JPEG file.
+        ValueError: when the folder has no file to restore, or is the output.
     """
     if path.is_file():
-        return path.parent, [path]
+        return path.parent, [path], 0
     if not path.is_dir():
         raise FileNotFoundError(f'{path} does not exist.')
-    files = sorted(file for file in path.rglob('*') if file.suffix.lower() in JPEG_SUFFIXES and file.is_file()
-                   and not any(part.startswith('.') for part in file.relative_to(path).parts))
+    if output.is_dir() and output.samefile(path):
+        raise ValueError(f'input and output are the same folder {path}; name another for the results.')
+    results = output.resolve()
+    found = [file for file in (path / name for name in sorted(list_images(path)))
+             if not file.resolve().is_relative_to(results)]
+    files = [file for file in found if force or file.suffix.lower() in JPEG_SUFFIXES]
     if not files:
-        raise ValueError(f'{path} has no JPEG file ({" ".join(JPEG_SUFFIXES)}).')
-    return path, files
+        more = f', but {len(found)} pictures of other formats; --force restores them' if found else ''
+        raise ValueError(f'{path} has no JPEG file ({" ".join(JPEG_SUFFIXES)}){more}.')
+    return path, files, len(found) - len(files)
 
 
-def find_captions(root: Path, files: Iterable[Path], caption: str | None = None) -> dict[Path, str]:
-    """Captions of files: the given one for all; else a sidecar `.txt`, else the `metadata.jsonl` of the root; else ''.
+def plan(root: Path, files: Sequence[Path], output: Path, suffix: str = '.png') -> list[Job]:
+    """Where each result goes: the same place below `output`, or `output` itself if it is named as a picture.
 
-    Of several captions the first is taken, as in validation.
+    Results that would have one name keep the suffix of their source: `a.jpg.png`, `a.jpeg.png`.
     """
-    if caption is not None:
-        return dict.fromkeys(files, caption.strip())
-    metadata: dict[str, str] = {}
-    if (root / METADATA).is_file():
-        metadata = {image_name(name): found[0] for name, found, _ in read_metadata(root / METADATA) if found}
-    captions = {}
-    for file in files:
-        sidecar = file.with_suffix('.txt')
-        beside = read_caption_file(sidecar)[:1] if sidecar.is_file() else []
-        captions[file] = beside[0] if beside else metadata.get(image_name(file.relative_to(root).as_posix()), '')
-    return captions
+    if output.suffix.lower() in FORMATS and not output.is_dir():
+        return [Job(files[0], root, output)]
+    names = [file.relative_to(root).as_posix() for file in files]
+    # Upper and lower case are one name on many disks.
+    short = [f'{image_name(name)}{suffix}' for name in names]
+    counts = Counter(name.lower() for name in short)
+    long = {f'{name}{suffix}'.lower() for name in names}
+    return [Job(file, root, output / (brief if counts[brief.lower()] == 1 and brief.lower() not in long
+                                      else f'{name}{suffix}'))
+            for file, name, brief in zip(files, names, short, strict=True)]
 
 
-def plan(root: Path, captions: dict[Path, str], output: Path) -> list[Job]:
-    """Where each result goes: the same place below `output`, as PNG.
-
-    `a.jpg` and `a.jpeg` keep their suffix in the name.
-    """
-    def name(file: Path) -> Path:
-        return file.relative_to(root).with_suffix('.png')
-
-    counts = Counter(name(file) for file in captions)
-    jobs = []
-    for file, caption in captions.items():
-        target = name(file) if counts[name(file)] == 1 else file.relative_to(root).with_name(f'{file.name}.png')
-        jobs.append(Job(file, output / target, caption))
-    return jobs
+def describe(photo: Photo) -> str:
+    """Format, quality and size of a file in a few words."""
+    size = f'{photo.size[0]} x {photo.size[1]}'
+    if photo.jpeg is None:
+        return f'{photo.format}, {size}'
+    about = '' if photo.jpeg.standard_tables else 'about '
+    chroma = photo.jpeg.chroma or 'grey'
+    return f'{photo.format} quality {about}{photo.jpeg.qf}, {chroma}, {size}'
 
 
-def remarks(restorer: Restorer, root: Path, source: Path, jobs: list[Job]) -> list[str]:
-    """What a user should know before the restoration: files left out, captions that are not read, or not whole."""
-    lines = []
-    if source.is_dir():
-        others = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in root.rglob('*') if file.is_file())
-        others -= sum(job.source.suffix.lower() in IMAGE_SUFFIXES for job in jobs)
-        if others > 0:
-            lines.append(f'{others} images that are no JPEG files are left out; name one by itself to restore it.')
-    if not restorer.takes_text:
-        if any(job.caption for job in jobs):
-            lines.append('These weights take no captions: the captions are not used.')
-        return lines
-    known = [len(restorer.tokenizer.encode(job.caption)) for job in jobs]
-    for count, what in (
-        (sum(not job.caption for job in jobs), 'no caption and are restored without text'),
-        (sum(bool(job.caption) and not n for job, n in zip(jobs, known, strict=True)),
-         'a caption without any known word and are restored without text'),
-        (sum(n > restorer.max_words for n in known),
-         f'a caption that is cut to its first {restorer.max_words} known words'),
-    ):
-        if count:
-            lines.append(f'{count} of {len(jobs)} files have {what}.')
-    return lines
-
-
-def restore_file(restorer: Restorer, job: Job) -> None:
-    """Restore one file; the result appears whole or not at all.
+def restore_file(restorer: Restorer, job: Job, args: argparse.Namespace, captioner: Captioner | None,
+                 outcome: Outcome) -> None:
+    """Restore one file, or leave it if it is not badly compressed; the result appears whole or not at all.
 
     Raises:
-        OSError: when the file cannot be read (broken, truncated, no image) or the result not written.
-        ValueError: when the image is too small for the network.
+        OSError: when the file cannot be read or the result not written.
+        ValueError: when the file is broken, or does not suit the network or the output format.
     """
-    with Image.open(job.source) as image:
-        image.load()
-        orientation = image.getexif().get(0x0112, 1)
-        restored = restorer(image, job.caption)
+    photo = read_photo(job.source, args.max_pixels)
+    if photo.jpeg is not None and photo.jpeg.qf > args.max_qf and not args.force:
+        outcome.skipped[job.source] = (f'{describe(photo)}: better than --max-qf {args.max_qf}, restoring would harm '
+                                       'it; --force does it all the same')
+        tqdm.write(f'left as it is: {job.source}: {outcome.skipped[job.source]}.', file=sys.stderr)
+        return
+
+    def auto(_: Path) -> str:
+        return captioner([Image.fromarray(photo.upright(photo.pixels).copy())])[0]
+
+    caption = find_caption(job.source, args.caption, job.root, auto if captioner else None, args.max_pixels)
+    with tqdm(unit='tile', desc=job.source.name, leave=False, disable=args.quiet, delay=2) as bar:
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        restored = restorer(photo.pixels, caption.text, text_strength=args.text_strength, tile=args.tile,
+                            tables=photo.jpeg.tables if photo.jpeg else None, progress=progress)
     # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
-    restored.getexif()[0x0112] = orientation
-    # A profile of another colour space (CMYK, grey) would be wrong for the RGB result.
-    profile = image.info.get('icc_profile') if image.mode == 'RGB' else None
-    restored = ImageOps.exif_transpose(restored)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = job.target.with_name(f'.{job.target.name}.{os.getpid()}.tmp')
-    try:
-        restored.save(temporary, format='PNG', icc_profile=profile)
-        os.replace(temporary, job.target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_picture(job.target, photo.upright(restored), photo, args.quality, args.keep_metadata, overwrite=True)
+    outcome.done += 1
+    _count(restorer, caption, outcome)
+    if not args.quiet:
+        tqdm.write(f'{job.source}: {describe(photo)} -> {job.target}')
+    if args.show_caption:
+        tqdm.write(f'{job.source}: caption "{caption.text}", from {caption.source}' if caption.text else
+                   f'{job.source}: no caption')
 
 
-def run(restorer: Restorer, jobs: list[Job], overwrite: bool = False,
-        quiet: bool = False) -> tuple[int, int, dict[Path, str]]:
-    """Restore all; one bad file never stops the rest.
+def _count(restorer: Restorer, caption: FoundCaption, outcome: Outcome) -> None:
+    if not restorer.takes_text:
+        outcome.unknown += bool(caption.text)
+        return
+    known = len(restorer.tokenizer.encode(caption.text))
+    outcome.unguided += not caption.text
+    outcome.unknown += bool(caption.text) and not known
+    outcome.cut += known > restorer.max_words
 
-    Returns:
-        Number of restored files, number of kept results of an earlier run, and what failed: file -> reason.
-    """
-    done, kept, failed = 0, 0, {}
-    with tqdm(jobs, unit='image', desc='restore', disable=quiet) as progress:
+
+def run(restorer: Restorer, jobs: list[Job], args: argparse.Namespace, captioner: Captioner | None = None) -> Outcome:
+    """Restore all; one bad file never stops the rest."""
+    outcome = Outcome()
+    with tqdm(jobs, unit='image', desc='restore', disable=args.quiet or len(jobs) < 2) as progress:
         for job in progress:
-            if job.target.exists() and not overwrite:
-                kept += 1
+            if job.target.exists() and not args.overwrite:
+                outcome.kept += 1
                 continue
             try:
-                restore_file(restorer, job)
-            # Pillow raises these for what is no image, broken or a decompression bomb.
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                failed[job.source] = f'{type(error).__name__}: {error}'
+                restore_file(restorer, job, args, captioner, outcome)
+            except (OSError, ValueError) as error:
+                outcome.failed[job.source] = str(error) or type(error).__name__
             except (RuntimeError, MemoryError) as error:  # torch's, out of memory above all
-                reason = str(error).partition('\n')[0]
-                failed[job.source] = (f'{type(error).__name__}: {reason}. A picture needs about 1.2 GB a megapixel; '
-                                      'reduce it, or try --device cpu.')
+                reason = str(error).partition('\n')[0] or type(error).__name__
+                hint = f'a --tile smaller than {args.tile}' if args.tile else f'--tile {MIN_TILE * 4}'
+                hint = hint if restorer.can_tile else 'a smaller picture'
+                outcome.failed[job.source] = f'{reason}; if memory ran out, try {hint} or --device cpu'
                 torch.cuda.empty_cache()
-            else:
-                done += 1
-    return done, kept, failed
+    return outcome
 
 
-def main(argv: list[str] | None = None) -> int:
+def _notes(restorer: Restorer, outcome: Outcome) -> list[str]:
+    """What a user should know about captions that were not used, or not as a whole."""
+    if not restorer.takes_text:
+        return ['These weights take no captions: the captions are not used.'] if outcome.unknown else []
+    return [f'{count} of {outcome.done} files have {what}.' for count, what in (
+        (outcome.unguided, 'no caption and are restored without text'),
+        (outcome.unknown, 'a caption without any known word and are restored without text'),
+        (outcome.cut, f'a caption that is cut to its first {restorer.max_words} known words')) if count]
+
+
+def _start(args: argparse.Namespace) -> tuple[Restorer, list[Job], Captioner | None]:
+    """Find the files and load the networks.
+
+    Raises:
+        OSError, ValueError, RuntimeError: when something is missing or not as it must be.
+    """
+    if args.weights is None:
+        raise ValueError(f'name the weights, a file of `tgjar export`: --weights FILE, or the variable {WEIGHTS}.')
+    is_file = args.output.suffix.lower() in FORMATS and not args.output.is_dir()
+    if is_file and args.input.is_dir():
+        raise ValueError(f'{args.output} is one file; name a folder for the results of {args.input}.')
+    if args.output.exists() and not args.output.is_dir() and not is_file:
+        raise ValueError(f'the output {args.output} is a file; name a folder, or a picture '
+                         f'({" ".join(FORMATS)}).')
+    if is_file and args.output.exists() and args.input.exists() and args.output.samefile(args.input):
+        raise ValueError(f'{args.input} would be replaced by its own restoration; name another output.')
+    suffix = args.output.suffix.lower() if is_file else f'.{args.format or "png"}'
+    if is_file and args.format and FORMATS[f'.{args.format}'] != FORMATS[suffix]:
+        raise ValueError(f'--format {args.format} contradicts the name {args.output}; leave it out.')
+    if args.quality is not None:
+        if FORMATS[suffix] == 'PNG':
+            raise ValueError('PNG is lossless and has no --quality; leave it out, or take --format webp or jpg.')
+        check_qf(args.quality, '--quality')
+    check_qf(args.max_qf, '--max-qf')
+    root, files, others = find_images(args.input, args.output, args.force)
+    jobs = plan(root, files, args.output, suffix)
+    if args.caption is None and (root / METADATA).is_file():
+        for _ in read_metadata(root / METADATA):  # a mistake in it would stop every file
+            pass
+    restorer = Restorer.from_pretrained(args.weights, args.device, _DTYPES[args.dtype])
+    if args.tile and not restorer.can_tile:
+        raise ValueError(f'{restorer.name} sees the whole picture and cannot restore tiles without seams; leave --tile '
+                         'out.')
+    if others:
+        print(f'{others} pictures that are no JPEG files are left out; name one by itself, or --force.',
+              file=sys.stderr)
+    captioner = None
+    if args.auto_caption and args.caption is None and restorer.takes_text and args.text_strength:
+        try:
+            captioner = Captioner(args.auto_caption_model, restorer.device)
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            reason = str(error).strip().partition('\n')[0].partition('. If you ')[0].rstrip('.')
+            raise ValueError(f'cannot load the captioner {args.auto_caption_model}: {reason}. `tgjar caption FOLDER '
+                             '--download` fetches it; or name a folder with --auto-caption-model.') from error
+    return restorer, jobs, captioner
+
+
+def _number(kind: Callable[[str], float], least: float, what: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float('nan')
+        if not isfinite(value) or value < least:
+            raise argparse.ArgumentTypeError(f'must be {what}, but is {text!r}')
+        return value
+    return read
+
+
+def _tile(text: str) -> int:
+    value = int(_number(int, 0, 'a number of pixels, or 0 for the whole picture')(text))
+    if 0 < value < MIN_TILE:
+        raise argparse.ArgumentTypeError(f'must be 0 or at least {MIN_TILE} pixels, but is {value}')
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='tgjar restore', description=__doc__,
-        epilog='Captions: --caption, else a text file beside the image (bird.jpg, bird.txt), else metadata.jsonl in '
-               'the input folder, else none. Exit code: 0 all restored, 1 some failed, 2 nothing could be started.')
-    parser.add_argument('-i', '--input', type=Path, required=True, help='JPEG file, or folder (any depth)')
-    parser.add_argument('-o', '--output', type=Path, required=True, help='folder for the results (PNG)')
-    parser.add_argument('--weights', type=Path, required=True, help='.safetensors file of `tgjar export`')
-    parser.add_argument('--caption', help='what the picture shows; for every file of the input')
-    parser.add_argument('--overwrite', action='store_true', help='restore again what the output folder already has')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the GPU if there is one')
-    parser.add_argument('--quiet', action='store_true', help='no progress bar')
-    args = parser.parse_args(argv)
+        prog='tgjar restore', description=__doc__.partition(': ')[2],
+        epilog='Captions: --caption, else what the file itself says (JPEG comment, XMP, EXIF, PNG text), else a text '
+        'file beside it (bird.jpg, bird.txt), else metadata.jsonl in the input folder, else --auto-caption, else none. '
+        'Results that are there already are kept, so that an interrupted run goes on where it stopped. Exit code: 0 no '
+        'failure, 1 some files failed, 2 nothing could be started. '
+        'Example: tgjar restore bird.jpg -o bird.png --weights tgjar_cub.safetensors')
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument('file', type=Path, nargs='?', metavar='INPUT', help='picture, or folder of JPEGs (any depth)')
+    which.add_argument('-i', '--input', type=Path, metavar='INPUT', help='the same')
+    parser.add_argument('-o', '--output', type=Path, default=Path('restored'), metavar='OUT',
+                        help='folder for the results, or the name of a single one (default: %(default)s)')
+    parser.add_argument('--weights', type=Path, default=os.environ.get(WEIGHTS), metavar='FILE',
+                        help=f'.safetensors file of `tgjar export` (default: the variable {WEIGHTS})')
+    text = parser.add_argument_group('captions')
+    text.add_argument('--caption', metavar='TEXT', help='what the picture shows, for every file; "" for no text')
+    text.add_argument('--text-strength', type=_number(float, 0, '0 or more'), default=1., metavar='S',
+                      help='0: no text, 1: as trained, above: the text counts more (default: %(default)s)')
+    text.add_argument('--show-caption', action='store_true', help='say which caption was used, and where it is from')
+    text.add_argument('--auto-caption', action='store_true',
+                      help='describe files that have no caption, by the model of `tgjar caption`')
+    text.add_argument('--auto-caption-model', default=DEFAULT_MODEL, metavar='NAME_OR_FOLDER',
+                      help='an image-to-text model that transformers loads (default: %(default)s)')
+    which_files = parser.add_argument_group('files')
+    which_files.add_argument('--max-qf', type=int, default=MAX_QF, metavar='Q',
+                             help='leave JPEG files of a better quality as they are (default: %(default)s)')
+    which_files.add_argument('--force', action='store_true',
+                             help='restore them too, and, of a folder, pictures that are no JPEG files')
+    which_files.add_argument('--max-pixels', type=int, default=MAX_PIXELS, metavar='N',
+                             help='refuse pictures with more pixels (default: %(default)s)')
+    which_files.add_argument('--format', choices=('png', 'webp', 'jpg'), help='of the results (default: png)')
+    which_files.add_argument('--quality', type=int, metavar='Q',
+                             help='of JPEG results, 1 to 100 (default: 95), and of WebP (default: lossless)')
+    which_files.add_argument('--keep-metadata', action='store_true',
+                             help='keep EXIF (also the place), XMP and comment; the colour profile is always kept')
+    which_files.add_argument('--overwrite', action='store_true', help='restore again what is there already')
+    machine = parser.add_argument_group('machine')
+    machine.add_argument('--tile', type=_tile, metavar='N',
+                         help='side of the tiles in pixels; the result is the same, and memory is bounded; 0: none '
+                         '(default: what fits a part of the free memory)')
+    machine.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the GPU if there is one')
+    machine.add_argument('--dtype', choices=tuple(_DTYPES), default='float32',
+                         help='precision of the network (default: %(default)s)')
+    machine.add_argument('--quiet', action='store_true', help='no progress bar, and no line for each file')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `tgjar restore`.
+
+    Returns:
+        Exit code: 0, 1 when some files failed, 2 when nothing could be started.
+    """
+    args = _parser().parse_args(argv)
+    args.input = args.input or args.file
     try:
-        if args.output.exists() and not args.output.is_dir():
-            raise ValueError(f'the output {args.output} is a file; name a folder.')
-        root, files = find_images(args.input)
-        if args.output.is_dir() and args.output.resolve() == root.resolve():
-            raise ValueError(f'input and output are the same folder {root}; name another for the results.')
-        jobs = plan(root, find_captions(root, files, args.caption), args.output)
-        restorer = Restorer.from_pretrained(args.weights, args.device)
+        restorer, jobs, captioner = _start(args)
     except (OSError, ValueError, RuntimeError) as error:
         print(f'tgjar restore: {error}', file=sys.stderr)
         return 2
-    for line in remarks(restorer, root, args.input, jobs):
+    outcome = run(restorer, jobs, args, captioner)
+    for line in _notes(restorer, outcome):
         print(line, file=sys.stderr)
-    done, kept, failed = run(restorer, jobs, args.overwrite, args.quiet)
-    for file, reason in failed.items():
-        print(f'failed: {file}: {reason}', file=sys.stderr)
-    already = f', {kept} already there (--overwrite restores them again)' if kept else ''
-    print(f'{done} restored to {args.output}{already}, {len(failed)} failed')
-    return 1 if failed else 0
+    for file, reason in outcome.failed.items():
+        print(f'failed: {reason}' if reason.startswith(str(file)) else f'failed: {file}: {reason}', file=sys.stderr)
+    kept = f', {outcome.kept} already there (--overwrite restores them again)' if outcome.kept else ''
+    skipped = f', {len(outcome.skipped)} left as they are (--max-qf {args.max_qf})' if outcome.skipped else ''
+    print(f'{outcome.done} restored to {args.output}{kept}{skipped}, {len(outcome.failed)} failed')
+    return 1 if outcome.failed else 0
 
 
 if __name__ == '__main__':
