@@ -14,8 +14,8 @@ def test_all_losses_are_logged_and_every_network_moves(opt):
     model, data = make(opt), batch(opt)
     before = {label: state(getattr(model, f'net_{label}')) for label in 'gtd'}
     step(model, data)
-    assert list(model.get_current_log()) == ['l_g_pix', 'l_g_contrastive', 'l_g_gan', 'l_d_real', 'out_d_real',
-                                             'l_d_fake', 'out_d_fake']
+    assert list(model.get_current_log()) == ['l_g_pix', 'l_g_contrastive', 'l_g_gan', 'l_d_fake', 'out_d_fake',
+                                             'l_d_real', 'out_d_real']
     for label in 'gd':
         net = getattr(model, f'net_{label}')
         trained = {name for name, p in net.named_parameters() if not name.startswith('null_')}
@@ -117,6 +117,47 @@ def test_channels_last_gives_the_same_losses_and_gradients(opt):
         assert runs[1][0][key] == pytest.approx(value, rel=1e-4), key
     for key, value in runs[0][1].items():
         torch.testing.assert_close(runs[1][1][key], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize('amp, rtol', [(None, 1e-5), ('fp16', 1e-2)])
+def test_one_pass_of_the_discriminator_serves_both_updates(opt, amp, rtol):
+    opt['network_t']['drop_prob'] = 0.0
+    opt['train'] |= {'amp': amp, 'clip_grad': 0.5}
+    data, runs, passes = batch(opt), [], []
+    for reuse in (False, True):
+        opt['train']['reuse_fake'] = reuse
+        model = make(opt)
+        model.net_d.register_forward_hook(lambda *_, reuse=reuse: passes.append(reuse))
+        step(model, data)
+        runs.append((model.get_current_log(), [p.grad for net in (model.net_g, model.net_d) for p in net.parameters()]))
+    assert passes.count(False) == 3 and passes.count(True) == 2
+    assert runs[0][0] == pytest.approx(runs[1][0], rel=rtol)
+    for plain, reused in zip(runs[0][1], runs[1][1], strict=True):
+        torch.testing.assert_close(reused, plain, rtol=rtol, atol=rtol * plain.abs().max().item())
+
+
+def test_fused_adam_takes_the_same_steps(opt):
+    opt['network_t']['drop_prob'] = 0.0
+    data, weights = batch(opt), []
+    for fused in (False, True):
+        for key in ('optim_g', 'optim_d'):
+            opt['train'][key] |= {'fused': fused, 'lr': 1e-3, 'eps': 1e-3}
+        model = make(opt)
+        step(model, data, 2)
+        assert model.optimizer_g.defaults['fused'] == fused
+        weights.append([p.detach() for net in (model.net_g, model.net_d) for p in net.parameters()])
+    for plain, fused in zip(*weights, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=0, atol=1e-5)  # two steps move a weight by up to 2e-3
+
+
+@pytest.mark.parametrize('keep', [None, False])
+def test_freed_memory_is_kept_on_the_cpu_unless_told_otherwise(opt, monkeypatch, keep):
+    calls = []
+    monkeypatch.setattr('tgjar_arch.tgjar_model.keep_freed_memory', lambda: calls.append('kept'))
+    if keep is not None:
+        opt['train']['keep_memory'] = keep
+    make(opt)
+    assert calls == ([] if keep is False else ['kept'])
 
 
 def test_discriminator_warm_up_leaves_the_generator_alone(opt):

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tgjar_arch.checkpoint import load_checkpoint, save_model
+from tgjar_arch.memory import keep_freed_memory
 from tgjar_arch.option_keys import check_model_options
 from tgjar_arch.padded import run_padded
 from tgjar_arch.text_features import TextFeatures
@@ -23,7 +24,8 @@ from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder
 from tgjar_arch.validation import prepare_metrics, validate
 
 _TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
-               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt'}
+               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'keep_memory',
+               'reuse_fake'}
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -46,8 +48,10 @@ class TGJARModel(SRGANModel):
     `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with
     the generator (`train: train_network_t: true`). Its checkpoint carries the tokenizer, so that weights and vocabulary
     cannot be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), `channels_last` (memory layout of the
-    convolutions: the same results, faster), `clip_grad` (largest norm of the generator's gradient), and SRGANModel's
-    `ema_decay`, `net_d_iters`, `net_d_init_iters`.
+    convolutions: the same results, faster), `keep_memory` (on the CPU: freed memory stays with the process, faster;
+    true unless given), `reuse_fake` (the discriminator judges a restored image once for both updates; true unless
+    given), `clip_grad` (largest norm of the generator's gradient), and SRGANModel's `ema_decay`, `net_d_iters`,
+    `net_d_init_iters`.
     """
 
     def __init__(self, opt: dict) -> None:
@@ -65,6 +69,8 @@ class TGJARModel(SRGANModel):
     def init_training_settings(self) -> None:
         train_opt = self.opt['train']
         logger = get_root_logger()
+        if self.device.type == 'cpu' and train_opt.get('keep_memory', True):
+            keep_freed_memory()
         self.train_text_encoder = train_opt.get('train_network_t', False)
         self._build_text_encoder()
 
@@ -103,6 +109,7 @@ class TGJARModel(SRGANModel):
         self.net_d_iters = train_opt.get('net_d_iters', 1)
         self.net_d_init_iters = train_opt.get('net_d_init_iters', 0)
         self.clip_grad = train_opt.get('clip_grad') or 0
+        self.reuse_fake = train_opt.get('reuse_fake', True)
 
         amp = train_opt.get('amp')
         if amp is not None and amp not in _AMP_DTYPES:
@@ -258,26 +265,29 @@ class TGJARModel(SRGANModel):
                 output = self._restore(self.net_g, self.lq, text)
         self.output = output.float()  # the losses are computed in float32 also under AMP
 
-        if update_g:
-            self._update_generator(loss_dict, text)
+        judged = self._update_generator(loss_dict, text) if update_g else None
         if self.cri_gan is not None:
-            self._update_discriminator(loss_dict)
+            self._update_discriminator(loss_dict, judged)
         self.scaler.update()
 
         self.log_dict = loss_dict  # still on the device: reduced when asked for, so that no iteration waits for it
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
-    def _update_generator(self, loss_dict: OrderedDict, text: TextFeatures | None) -> None:
+    def _update_generator(self, loss_dict: OrderedDict, text: TextFeatures | None) -> Tensor | None:
+        """Returns the discriminator's prediction for the output, with its graph, where its own update may use it."""
         self.optimizer_g.zero_grad()
+        prediction = None
         if self.cri_pix is not None:
             loss_dict['l_g_pix'] = self.cri_pix(self.output, self.gt)
         if self.cri_contrastive is not None:
             loss_dict['l_g_contrastive'] = self.cri_contrastive(self.output, self.gt, self.lq)
         if self.cri_gan is not None:
-            self.net_d.requires_grad_(False)
+            # Cut off from the generator, the discriminator's graph can be kept when the generator's is not.
+            judged_image = self.output.detach().requires_grad_() if self.reuse_fake else self.output
+            self.net_d.requires_grad_(self.reuse_fake)
             with self._autocast():
-                prediction = self.net_d(self.output)
+                prediction = self.net_d(judged_image)
             loss_dict['l_g_gan'] = self.cri_gan(prediction.float(), True, is_disc=False)
             self.net_d.requires_grad_(True)
         if self.cri_damsm is not None:
@@ -286,12 +296,18 @@ class TGJARModel(SRGANModel):
             loss_dict['l_g_damsm'] = self.cri_damsm(regions, whole, text, self.class_ids)
         if self.cri_qf is not None:
             loss_dict['l_g_qf'] = self.cri_qf(self.estimated_qf.float(), self._true_qf())
-        self.scaler.scale(sum(loss_dict.values())).backward()
+        if prediction is not None and self.reuse_fake:
+            gradient = torch.autograd.grad(self.scaler.scale(loss_dict['l_g_gan']), judged_image, retain_graph=True)[0]
+            others = sum(value for key, value in loss_dict.items() if key != 'l_g_gan')
+            torch.autograd.backward([self.scaler.scale(others), self.output], [None, gradient])
+        else:
+            self.scaler.scale(sum(loss_dict.values())).backward()
         if self.clip_grad > 0:
             self.scaler.unscale_(self.optimizer_g)
             for group in self.optimizer_g.param_groups:
                 clip_grad_norm_(group['params'], self.clip_grad)
         self.scaler.step(self.optimizer_g)
+        return prediction if self.reuse_fake else None
 
     def _true_qf(self) -> Tensor:
         """(N, 1), 1 - QF / 100 as FBCNN estimates it."""
@@ -300,11 +316,15 @@ class TGJARModel(SRGANModel):
                            'dataset knows it where it compresses the images itself (qf), not of files in dataroot_lq.')
         return 1 - self.qf.to(self.device, torch.float32)[:, None] / 100
 
-    def _update_discriminator(self, loss_dict: OrderedDict) -> None:
+    def _update_discriminator(self, loss_dict: OrderedDict, judged: Tensor | None) -> None:
         self.optimizer_d.zero_grad()
-        for name, images, is_real in (('real', self.gt, True), ('fake', self.output.detach(), False)):
-            with self._autocast():
-                prediction = self.net_d(images)
+        # Fake first: another pass before it would change the statistics that the graph of `judged` refers to.
+        for name, images, is_real in (('fake', self.output.detach(), False), ('real', self.gt, True)):
+            if is_real or judged is None:
+                with self._autocast():
+                    prediction = self.net_d(images)
+            else:
+                prediction = judged
             loss = self.cri_gan(prediction.float(), is_real, is_disc=True)
             self.scaler.scale(loss).backward()
             loss_dict[f'l_d_{name}'] = loss
