@@ -260,6 +260,11 @@ def _two_steps(row: str, device: str, threads: int, n: int, size: int, sender) -
         step()
     if device.type == 'cuda':
         sender.send(torch.cuda.max_memory_allocated(device))
+        return
+    status = Path('/proc/self/status')
+    if status.exists():  # Linux' ru_maxrss counts the parent, too
+        lines = status.read_text().splitlines()
+        sender.send(next(int(line.split()[1]) * 1024 for line in lines if line.startswith('VmHWM:')))
     else:
         unit = 1 if sys.platform == 'darwin' else 1024
         sender.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
