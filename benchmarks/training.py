@@ -38,22 +38,18 @@ from benchmarks.damsm_loss import looped_word_loss
 from benchmarks.machine import clock, describe
 from tgjar_arch.losses.contrastive_loss import contrastive_ratio
 from tgjar_arch.losses.damsm_loss import sentence_loss
-from tgjar_arch.memory import keep_freed_memory
 from tgjar_arch.tokenizer import WordTokenizer
 
 OPTIONS = Path(__file__).resolve().parents[1] / 'options'
 WORDS, VOCABULARY = 18, 5450  # CUB's
 PLAIN = 'plain'
-KEPT = ', memory kept'
-FAST = {'channels_last': True, 'amp': 'bf16', 'keep_memory': True}
+FAST = {'channels_last': True, 'amp': 'bf16'}
 ROWS: dict[str, dict | None] = {  # keys under `train` of the option file
     PLAIN: None,
-    'float32': {'keep_memory': False},
-    'bf16': {'amp': 'bf16', 'keep_memory': False},
-    'bf16, channels_last': {'channels_last': True, 'amp': 'bf16', 'keep_memory': False},
-    f'float32{KEPT}': {'keep_memory': True},
-    f'float32, channels_last{KEPT}': {'channels_last': True, 'keep_memory': True},
-    f'bf16, channels_last{KEPT}': FAST,
+    'float32': {},
+    'float32, channels_last': {'channels_last': True},
+    'bf16': {'amp': 'bf16'},
+    'bf16, channels_last': FAST,
 }
 NETWORKS = ('TGJAR', 'EDSR', 'RNAN', 'QGCN', 'FBCNN')
 PARTS = ('forward', 'losses', 'backward', 'optimiser')
@@ -67,12 +63,11 @@ class Step:
         run: takes one step.
         losses: values of the last step, by name.
         read_clock: seconds, see `benchmarks.machine.clock`.
-        keep: whether the process keeps freed memory meanwhile (`train: keep_memory`).
     """
 
     def __init__(self, run: Callable[[], None], losses: Callable[[], dict[str, float]],
-                 read_clock: Callable[[], float], keep: bool) -> None:
-        self._run, self.losses, self._clock, self.keep = run, losses, read_clock, keep
+                 read_clock: Callable[[], float]) -> None:
+        self._run, self.losses, self._clock = run, losses, read_clock
         self._parts: dict[str, float] = {}
 
     def time_calls(self, owner: object, name: str, part: str) -> None:
@@ -151,7 +146,7 @@ def our_step(opt: dict, data: dict, read_clock: Callable[[], float]) -> Step:
         model.feed_data(data)
         model.optimize_parameters(next(iteration))
 
-    step = Step(run, model.get_current_log, read_clock, opt['train']['keep_memory'])
+    step = Step(run, model.get_current_log, read_clock)
     step.time_calls(model, '_encode_text', 'forward')
     step.time_calls(model, '_restore', 'forward')
     for optimizer in model.optimizers:
@@ -199,7 +194,7 @@ def plain_step(opt: dict, data: dict, read_clock: Callable[[], float]) -> Step:
             losses[key].backward()
         model.optimizer_d.step()
 
-    step = Step(run, lambda: {key: value.item() for key, value in losses.items()}, read_clock, keep=False)
+    step = Step(run, lambda: {key: value.item() for key, value in losses.items()}, read_clock)
     step.time_calls(calls, 'forward', 'forward')
     for optimizer in model.optimizers:
         step.time_calls(optimizer, 'step', 'optimiser')
@@ -213,19 +208,14 @@ def build(row: str, device: torch.device, folder: Path, n: int, size: int,
         rest = {'contrastive_opt': None, 'gan_opt': None, 'damsm_opt': None, 'qf_opt': None}
         return our_step(options(device, folder, FAST | rest, row), batch(n, size), read_clock)
     make = plain_step if ROWS[row] is None else our_step
-    return make(options(device, folder, ROWS[row] or {'keep_memory': False}), batch(n, size), read_clock)
+    return make(options(device, folder, ROWS[row] or {}), batch(n, size), read_clock)
 
 
 def measure(steps: dict[str, Step], repeats: int) -> dict[str, dict[str, float]]:
     """Medians of the parts, the rows in turns; the losses are those of the first step."""
-    first, times, kept = {}, {row: [] for row in steps}, None
+    first, times = {}, {row: [] for row in steps}
     for repeat in range(repeats + 1):
         for row, step in steps.items():
-            if step.keep != kept:
-                kept = step.keep
-                keep_freed_memory(kept)
-                if kept and repeat > 0:
-                    step()  # takes the memory that all further steps of the training find
             seconds = step()
             if repeat == 0:
                 first[row] = dict(step.losses())
@@ -255,7 +245,6 @@ def _two_steps(row: str, device: str, threads: int, n: int, size: int, sender) -
     device = torch.device(device)
     with tempfile.TemporaryDirectory() as folder:
         step = build(row, device, Path(folder), n, size, clock(device)[0])
-        keep_freed_memory(step.keep)
         step()
         step()
     if device.type == 'cuda':

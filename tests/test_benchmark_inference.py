@@ -45,7 +45,8 @@ def test_peak_memory_is_what_a_run_takes_at_its_height():
             torch.ones(50_000_000, dtype=torch.uint8)
         return torch.ones(1)
 
-    assert 45e6 < inference.peak_memory(run, CPU) < 70e6
+    # The C library may keep one array that was freed; the sum of the three would be 150 MB.
+    assert 45e6 < inference.peak_memory(run, CPU) < 120e6
 
 
 def test_parameters_include_the_text_encoder():

@@ -150,16 +150,6 @@ def test_fused_adam_takes_the_same_steps(opt):
         torch.testing.assert_close(fused, plain, rtol=0, atol=1e-5)  # two steps move a weight by up to 2e-3
 
 
-@pytest.mark.parametrize('keep', [None, False])
-def test_freed_memory_is_kept_on_the_cpu_unless_told_otherwise(opt, monkeypatch, keep):
-    calls = []
-    monkeypatch.setattr('tgjar_arch.tgjar_model.keep_freed_memory', lambda: calls.append('kept'))
-    if keep is not None:
-        opt['train']['keep_memory'] = keep
-    make(opt)
-    assert calls == ([] if keep is False else ['kept'])
-
-
 def test_discriminator_warm_up_leaves_the_generator_alone(opt):
     opt['train']['net_d_init_iters'] = 1
     model, data = make(opt), batch(opt)

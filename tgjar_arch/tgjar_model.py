@@ -16,7 +16,6 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tgjar_arch.checkpoint import load_checkpoint, save_model
-from tgjar_arch.memory import keep_freed_memory
 from tgjar_arch.option_keys import check_model_options
 from tgjar_arch.padded import run_padded
 from tgjar_arch.text_features import TextFeatures
@@ -24,8 +23,7 @@ from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder
 from tgjar_arch.validation import prepare_metrics, validate
 
 _TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
-               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'keep_memory',
-               'reuse_fake'}
+               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'reuse_fake'}
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -48,10 +46,9 @@ class TGJARModel(SRGANModel):
     `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with
     the generator (`train: train_network_t: true`). Its checkpoint carries the tokenizer, so that weights and vocabulary
     cannot be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), `channels_last` (memory layout of the
-    convolutions: the same results, faster), `keep_memory` (on the CPU: freed memory stays with the process, faster;
-    true unless given), `reuse_fake` (the discriminator judges a restored image once for both updates; true unless
-    given), `clip_grad` (largest norm of the generator's gradient), and SRGANModel's `ema_decay`, `net_d_iters`,
-    `net_d_init_iters`.
+    convolutions: the same results, faster), `reuse_fake` (the discriminator judges a restored image once for both
+    updates; true unless given), `clip_grad` (largest norm of the generator's gradient), and SRGANModel's `ema_decay`,
+    `net_d_iters`, `net_d_init_iters`.
     """
 
     def __init__(self, opt: dict) -> None:
@@ -69,8 +66,6 @@ class TGJARModel(SRGANModel):
     def init_training_settings(self) -> None:
         train_opt = self.opt['train']
         logger = get_root_logger()
-        if self.device.type == 'cpu' and train_opt.get('keep_memory', True):
-            keep_freed_memory()
         self.train_text_encoder = train_opt.get('train_network_t', False)
         self._build_text_encoder()
 
