@@ -1,9 +1,12 @@
 """`tgjar evaluate` as a whole, on three small photographs."""
 
 import csv
+import hashlib
+import re
 
 import numpy as np
 import pytest
+from basicsr.utils.registry import METRIC_REGISTRY
 from PIL import Image
 from test_evaluate_methods import captions_of, write_tiny
 
@@ -135,6 +138,8 @@ def test_bad_files_are_listed_and_the_rest_is_evaluated(cub, tmp_path, capsys):
     (lambda t: [t / 'photos', '--max-images', 0], '--max-images must be 1 or more'),
     (lambda t: [t / 'photos', '--device', 'gpu7'], 'gpu7 cannot be used here'),
     (lambda t: [t / 'photos', '-o', t / 'photos' / 'chelsea.png'], 'is a file'),
+    (lambda t: [t / 'photos', '-o', t / 'photos' / 'chelsea.png' / 'out', '--metrics', 'psnr'],
+     'chelsea.png/out (Not a directory); name another with -o'),
     (lambda t: [t / 'photos', '--metrics', 'lpips'], 'LPIPS cannot be computed here'),
     (lambda t: [t / 'photos', '--method', f'X={t / "empty"}'], 'there is no image'),
 ])
@@ -173,6 +178,25 @@ def test_metrics_of_basicsr(photos, tmp_path):
     pictures = [(compress(bgr(path), 10), bgr(path)) for path in sorted(root.glob('*.png'))]
     assert float(table['ssim']) == pytest.approx(np.mean([calculate_ssim(a, b, 0) for a, b in pictures]))
     assert float(table['niqe']) == pytest.approx(np.mean([calculate_niqe(a, 0) for a, _ in pictures]))
+
+
+@pytest.mark.parametrize('size', [(95, 200), (191, 191), (9, 15)])
+def test_niqe_says_what_it_needs(size):
+    (measure,), _ = build_measures(['niqe'])
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match=f'96 pixels each way and 192 in one, but the picture is {size[1]}x{size[0]}'):
+        measure.score(image, image)
+    assert measure.score(np.random.default_rng(0).integers(0, 256, (96, 192, 3), dtype=np.uint8), image) > 0
+
+
+def test_the_table_says_what_ma_was_computed_by(monkeypatch, tmp_path):
+    pytest.importorskip('pyiqa')
+    (tmp_path / 'NRQM_model.mat').write_bytes(b'weights')
+    monkeypatch.setenv('TGJAR_NRQM', str(tmp_path / 'NRQM_model.mat'))
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_ma', lambda img, crop_border: 5.)
+    (measure,), _ = build_measures(['ma'])
+    digest = hashlib.sha256(b'weights').hexdigest()[:8]
+    assert re.fullmatch(rf'Ma of pyiqa [\d.]+, NRQM_model.mat \(sha256 {digest}\)', measure.source)
 
 
 class Constant:

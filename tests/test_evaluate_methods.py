@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tgjar_arch.baselines.qgcn_arch import QGCN
 from tgjar_arch.checkpoint import save_atomically
 from tgjar_arch.datasets.jpeg import compress
 from tgjar_arch.evaluation.methods import FolderMethod, build_methods, match_names, parse_methods
-from tgjar_arch.evaluation.network_method import folder_name, restored_path
+from tgjar_arch.evaluation.network_method import folder_name, load_restorer, restored_path
 from tgjar_arch.evaluation.test_set import EvaluationSet, decode_image, wrong_captions
 from tgjar_arch.generator_arch import TGJARGenerator
 from tgjar_arch.restorer import Restorer
@@ -113,7 +114,8 @@ def encoded(mode='RGB', size=(16, 16), **options):
 
 
 @pytest.mark.parametrize('content, message', [
-    (b'', 'f.png is empty'), (b'text', 'truncated or no image'), (encoded()[:-20], 'truncated'),
+    (b'', 'f.png is empty'), (b'text', r'truncated or no image \(cannot identify image file\);'),
+    (encoded()[:-20], 'truncated'),
     (encoded(format='JPEG', size=(64, 64))[:-30], 'truncated'), (encoded('L'), 'a grey image'),
     (encoded('L', format='JPEG'), 'a grey image'), (encoded('CMYK', format='JPEG'), 'a CMYK image'),
     (encoded('I;16'), 'a 16-bit image'), (encoded('RGBA'), 'an RGBA image'), (encoded('P'), 'a palette image'),
@@ -189,7 +191,6 @@ def option_file(tmp_path, network, params, more=''):
 
 
 def test_a_test_option_file_with_quantisation_maps(images, tmp_path):
-    from tgjar_arch.baselines.qgcn_arch import QGCN
     network = QGCN(num_feat=4, num_block=2).eval()
     path = option_file(tmp_path, {'type': 'QGCN', 'num_feat': 4, 'num_block': 2}, network.state_dict())
     row, = build_methods(parse_methods([f'QGCN={path}'], [1, 5]), images, [1, 5], tmp_path, ['wrong', 'none'], 'cpu')
@@ -216,6 +217,26 @@ def test_a_test_option_file_with_text(images, tmp_path):
     for row in rows:
         assert row.prepare(1, images.names, quiet) == {}
     assert not np.array_equal(rows[0].image('coffee', 1), rows[1].image('coffee', 1))
+
+
+def test_the_key_of_the_weights_as_in_basicsr(images, tmp_path):
+    """`params` stands in for a key that is not there, a bare state dict needs none; what is no weights is named."""
+    torch.manual_seed(0)
+    network = {'type': 'QGCN', 'num_feat': 4, 'num_block': 2}
+    state = QGCN(num_feat=4, num_block=2).state_dict()
+    path = option_file(tmp_path, network, state)
+    _, fingerprint = load_restorer(path, 'cpu')
+    path.write_text(path.read_text().replace('param_key_g: params', 'param_key_g: params_ema'))
+    assert load_restorer(path, 'cpu')[1] == fingerprint
+    save_atomically(state, tmp_path / 'net_g.pth')
+    assert load_restorer(path, 'cpu')[1] == fingerprint
+    save_atomically({'optimizer': {'lr': 1.}, 'iter': 3}, tmp_path / 'net_g.pth')
+    with pytest.raises(ValueError, match='net_g.pth has no weights under param_key_g.*it has optimizer, iter'):
+        load_restorer(path, 'cpu')
+    save_atomically({'params': {key: value for key, value in state.items() if not key.endswith('bias')}},
+                    tmp_path / 'net_g.pth')
+    with pytest.raises(ValueError, match='do not fit the network: .*Missing key.*bias'):
+        load_restorer(path, 'cpu')
 
 
 def test_a_folder_for_each_quality_factor(images, tmp_path):

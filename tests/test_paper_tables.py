@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_long_table():
     table = long_table(comparison())
     assert table.header == ['QF', 'method', 'images', 'PSNR ↑', 'LPIPS ↓', 'FID ↓']
     assert table.cells[0] == ['1', 'JPEG', '2', '21.00 ± 1.00', '0.5000 ± 0.0000', '200.0']
-    assert table.cells[1] == ['1', 'TGJAR', '2', '**24.00** ± 0.00', '**0.2500** ± 0.0000 (1 images)', '**20.0**']
+    assert table.cells[1] == ['1', 'TGJAR', '2', '**24.00** ± 0.00', '0.2500 ± 0.0000 (1 images)', '**20.0**']
     assert table.cells[2] == ['1', 'JPEG (paper)', '', '21.8', '0.505', '202.5']
     at_5 = [line for line in table.cells if line[0] == '5']
     assert at_5[0][:2] == ['5', 'JPEG'] and '**' not in ''.join(at_5[0])  # alone, it is not the best of anything
@@ -95,7 +96,7 @@ def test_long_table():
 def test_the_paper_form():
     table = wide_table(comparison(), PERCEPTUAL, 'table1', 'title')
     assert table.header == ['dataset', 'QF', 'source', *METHODS]
-    assert table.cells[0] == ['CUB', '1', 'measured', '0.500/200.0/–/–', '–', '–', '–', '–', '**0.250**/**20.0**/–/–']
+    assert table.cells[0] == ['CUB', '1', 'measured', '0.500/200.0/–/–', '–', '–', '–', '–', '0.250/**20.0**/–/–']
     assert table.cells[1][3] == '0.505/202.5/11.45/19.43' and table.cells[1][-1] == '0.249/17.9/6.95/8.62'
     assert [line[1:3] for line in table.cells] == [['1', 'measured'], ['1', 'paper'], ['5', 'measured'], ['5', 'paper']]
     psnr = wide_table(comparison(), ['psnr'], 'table2', 'title')
@@ -123,3 +124,28 @@ def test_what_the_right_caption_brings_is_paired():
     assert table.cells[1] == ['1', 'TGJAR', '10', 'LPIPS', '+0.10000 ± 0.00000 *', '100 %']
     assert caption_table(comparison()) is None
     assert [table.name for table in build_tables(comparison())] == ['table', 'table1', 'table2']
+
+
+def test_bold_is_what_a_reader_sees_as_the_best():
+    """All that print the same value; not one that was measured on fewer images."""
+    more = {('A', 1): {'psnr': {'a': 24.001, 'b': 24.001}}, ('Few', 1): {'psnr': {'a': 40.}}}
+    labels = ('JPEG', 'TGJAR', 'A', 'Few')
+    cells = {line[1]: line[3] for line in long_table(comparison(labels, (PSNR,), None, more)).cells if line[0] == '1'}
+    assert {label for label, cell in cells.items() if '**' in cell} == {'TGJAR', 'A'}
+    assert cells['Few'] == '40.00 ± 0.00'
+
+
+def test_images_without_a_caption_do_not_say_what_captions_bring():
+    right, wrong = {'a': 21., 'b': 22., 'c': 30.}, {'a': 20., 'b': 21., 'c': 30.}
+    more = {('TGJAR', 1): {'psnr': right}, ('TGJAR, wrong captions', 1): {'psnr': wrong}}
+    everything = comparison(('TGJAR', 'TGJAR, wrong captions'), (PSNR,), None, more)
+    assert caption_table(everything).cells[0][2] == '3'
+    captioned = replace(everything, captioned=frozenset({'a', 'b'}))
+    assert caption_table(captioned).cells[0][2:] == ['2', 'PSNR', '+1.000 ± 0.000 *', '100 %']
+
+
+def test_the_paper_form_prints_fewer_digits_and_ties_there():
+    more = {('A', 1): {'lpips': {'a': .2404, 'b': .2404}}, ('B', 1): {'lpips': {'a': .2397, 'b': .2397}}}
+    both = comparison(('A', 'B'), (LPIPS,), None, more)
+    assert wide_table(both, ['lpips'], 'table1', 'title').cells[0][3:] == ['**0.240**', '**0.240**']
+    assert [line[3][:2] for line in long_table(both).cells] == ['0.', '**']

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import torch
 from tqdm import tqdm
@@ -134,6 +135,16 @@ def _check(args: argparse.Namespace) -> None:
             raise ValueError(f'--device {args.device} cannot be used here: {str(error).splitlines()[0]}') from error
 
 
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f'nothing can be written to the output folder {folder} ({error.strerror}); name another with '
+                         '-o.') from error
+
+
 def _progress(quiet: bool):
     def progress(items: Sequence[str], description: str) -> Iterable[str]:
         return tqdm(items, desc=description, unit='image', disable=quiet, leave=False)
@@ -155,6 +166,7 @@ def _compare(args: argparse.Namespace) -> tuple[list[Table], list[str], Scores, 
     methods = build_methods(specs, images, args.qf, args.output, args.caption_rows, args.device, args.overwrite)
     figures = FigureFiles(args.figure, args.captions, args.zoom, images, methods, args.qf,
                           args.output) if args.figure else None  # a mistake in it shows now, not hours later
+    _check_writable(args.output)  # now, not after all was restored
     scores = measure_all(methods, images, args.qf, measures, args.output, _progress(args.quiet))
     if not any(scores.by_image.get(row, {}).get(m.name) or m.name in scores.of_set.get(row, {})
                for row in scores.by_image for m in measures):
@@ -163,9 +175,16 @@ def _compare(args: argparse.Namespace) -> tuple[list[Table], list[str], Scores, 
     dataset = guess_dataset(args.images)
     paper = args.paper or dataset or 'none'
     comparison = Comparison(DATASETS.get(dataset, Path(args.images).name), [method.label for method in methods],
-                            args.qf, measures, scores, [] if paper == 'none' else paper_rows(paper))
+                            args.qf, measures, scores, [] if paper == 'none' else paper_rows(paper),
+                            _captioned(images, args.caption_rows))
     draw = partial(figures.write, measures, scores) if figures else list
     return build_tables(comparison), _notes(args, images, methods, measures, left_out, paper), scores, draw
+
+
+def _captioned(images: EvaluationSet, kinds: Sequence[str]) -> frozenset[str]:
+    """The images with a caption of every kind that is compared."""
+    given = [images.captions(kind) for kind in dict.fromkeys(('right', *kinds)) if kind != 'none']
+    return frozenset(name for name in images.names if all(captions[name] for captions in given))
 
 
 def _notes(args: argparse.Namespace, images: EvaluationSet, methods: Sequence[Method],
@@ -178,9 +197,13 @@ def _notes(args: argparse.Namespace, images: EvaluationSet, methods: Sequence[Me
         '±: half of the 95 % interval of the mean over the images (bootstrap, 1,000 resamples)'
         + (f'; none for {whole_set}, which has one value for the whole set and falls with more images, so compare it '
            'between equal numbers only.' if whole_set else '.'),
-        'Bold: the best of the methods measured here. The rows called paper are copied from the paper, which measured '
-        'on its own, complete test set.' if paper != 'none' else 'Bold: the best of the methods measured here.',
+        'Bold: the best of the methods measured here, on the most images.' + (
+            ' The rows called paper are copied from the paper, which measured on its own, complete test set.'
+            if paper != 'none' else ''),
     ]
+    without = sum(not caption for caption in images.captions().values())
+    if without and any(getattr(method, 'takes_text', False) for method in methods):
+        lines.append(f'{without} of the images have no caption and are restored without.')
     if 'wrong' in args.caption_rows:
         lines.append('Wrong captions: those of other images, of another class where classes are known, drawn once with '
                      f'seed {args.seed}.')

@@ -15,6 +15,7 @@ from skimage.color import rgb2lab
 from tgjar_arch.metrics.fid import build_set_metric
 from tgjar_arch.metrics.lpips import cached_lpips
 
+_NIQE_BLOCK = 96  # pixels; of one block alone there is no covariance
 Score = Callable[[np.ndarray, np.ndarray], float]  # restored and original, (H, W, 3) uint8 BGR
 
 
@@ -67,7 +68,15 @@ def _registered(name: str, **options) -> Score:
 
 def _without_reference(name: str) -> Score:
     metric = METRIC_REGISTRY.get(name)
-    return lambda restored, original: float(metric(restored, crop_border=0))
+
+    def score(restored: np.ndarray, original: np.ndarray) -> float:
+        height, width = restored.shape[:2]
+        if name != 'calculate_ma' and (min(height, width) < _NIQE_BLOCK or max(height, width) < 2 * _NIQE_BLOCK):
+            raise ValueError(f'NIQE needs {_NIQE_BLOCK} pixels each way and {2 * _NIQE_BLOCK} in one, but the picture '
+                             f'is {width}x{height}')
+        return float(metric(restored, crop_border=0))
+
+    return score
 
 
 def _lpips(net: str) -> tuple[str, Score]:
@@ -75,17 +84,28 @@ def _lpips(net: str) -> tuple[str, Score]:
     path = os.environ.get(f'TGJAR_LPIPS_{net.upper()}')
     weights = "torchvision's ImageNet weights"
     if path:
-        weights = f'{Path(path).name} (sha256 {hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:8]})'
+        weights = _named(path)
     return f'LPIPS 0.1 on {net}, {weights}', _registered('calculate_lpips', net=net)
 
 
-def _perceptual_index(name: str) -> tuple[str, Score]:
-    from tgjar_arch.metrics import pi  # registers both; its package is optional
+def _pyiqa() -> str:
+    from importlib.metadata import version
 
+    path = os.environ.get('TGJAR_NRQM')
+    weights = _named(path) if path else 'NRQM_model.mat (downloaded)'
+    return f'Ma of pyiqa {version("pyiqa")}, {weights}'
+
+
+def _named(path: str) -> str:
+    file = Path(path).expanduser()
+    return f'{file.name} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:8]})'
+
+
+def _perceptual_index(name: str) -> tuple[str, Score]:
     metric = METRIC_REGISTRY.get(f'calculate_{name}')
     metric(np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8), crop_border=0)  # loads the weights
     formula = 'PI = (10 - Ma + NIQE) / 2, ' if name == 'pi' else ''
-    return f'{formula}{getattr(pi, "SOURCE", "Ma of pyiqa")}', _without_reference(f'calculate_{name}')
+    return f'{formula}{_pyiqa()}', _without_reference(f'calculate_{name}')
 
 
 def _frechet(name: str) -> tuple[str, None]:

@@ -92,8 +92,9 @@ class NetworkMethod:
             try:
                 picture = restore_jpeg(restorer, content, caption, name)
             except (RuntimeError, MemoryError, ValueError) as error:  # out of memory, or too small for the network
-                failed[name] = f'{self.label} could not restore it ({str(error).splitlines()[0]}); try --crop 256 or ' \
-                               '--device cpu.'
+                reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip('.')
+                hint = '' if isinstance(error, ValueError) else '; try --crop 256 or --device cpu'
+                failed[name] = f'{self.label} could not restore it ({reason}){hint}.'
                 continue
             save_png(picture, target, {'tgjar': made_from, 'caption': caption})
         return failed
@@ -134,7 +135,8 @@ def load_restorer(file: str | os.PathLike, device: str | None = None) -> tuple[R
     try:
         return Restorer(weights, device), digest.hexdigest()
     except (RuntimeError, TypeError, KeyError) as error:
-        raise ValueError(f'{file}: the weights do not fit the network: {str(error).splitlines()[0]}') from error
+        lines = [line.strip() for line in str(error).splitlines()[:2]]  # torch's first is a heading
+        raise ValueError(f'{file}: the weights do not fit the network: {" ".join(lines)}') from error
 
 
 def _read_option_file(file: Path) -> ExportedWeights:
@@ -166,7 +168,12 @@ def _state(file: Path, paths: dict[str, Any], label: str) -> dict[str, torch.Ten
         raise FileNotFoundError(f'{file}: path: pretrain_network_{label}: there is no {path} (seen from {Path.cwd()}).')
     content = load_checkpoint(path)
     key = paths.get(f'param_key_{label}', 'params')
-    state = content.get(key, content) if key else content  # as BasicSR: a bare state dict has no `params`
+    if key and key not in content:  # as BasicSR: `params` stands in, and a bare state dict has neither
+        key = 'params' if 'params' in content else None
+    state = content[key] if key else content
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f'{file}: path: pretrain_network_{label}: {path} has no weights under '
+                         f'param_key_{label}: {key or "~"}; it has {", ".join(map(str, content))}.')
     return {name.removeprefix('module.'): value for name, value in state.items()}
 
 

@@ -177,7 +177,7 @@ def _measure_images(method: Method, qf: int, names: Sequence[str], images: Evalu
                         raise ValueError(f'the score is {value}')
                 except Exception as error:  # metrics are anybody's: none may end the evaluation
                     scores.problems[f'{where}, {measure.label}'] = (f'left out of the mean: '
-                                                                    f'{" ".join(str(error).split())}.')
+                                                                    f'{" ".join(str(error).split()).rstrip(".")}.')
                     continue
                 file.put((method.label, qf, name), measure.name, pixels, value)
                 new += 1

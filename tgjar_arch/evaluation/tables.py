@@ -57,7 +57,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is tabulated: the data set's name, the rows (methods) in order, quality factors, metrics and scores."""
+    """What is tabulated: the data set's name, the rows (methods) in order, quality factors, metrics and scores.
+
+    `captioned` are the images that have both a right and a wrong caption; None for all.
+    """
 
     dataset: str
     labels: Sequence[str]
@@ -65,6 +68,7 @@ class Comparison:
     measures: Sequence[Measure]
     scores: Scores
     paper: Sequence[PaperRow] = ()
+    captioned: frozenset[str] | None = None
 
     def interval(self, label: str, qf: int, measure: str) -> Interval | None:
         return self.scores.interval((label, qf), measure)
@@ -74,9 +78,16 @@ class Comparison:
         found = [self.interval(label, qf, measure.name) for measure in self.measures]
         return max((interval.count for interval in found if interval), default=0)
 
-    def best(self, qf: int, measure: Measure) -> set[str]:
-        """The measured methods with the best mean; none where fewer than two were measured."""
-        means = {label: interval.mean for label in self.labels if (interval := self.interval(label, qf, measure.name))}
+    def best(self, qf: int, measure: Measure, digits: int | None = None) -> set[str]:
+        """The measured methods with the best mean as printed (`digits`: the measure's own), all that share it.
+
+        Only those measured on the most images take part: one that was measured on the easy ones cannot win. None where
+        fewer than two take part.
+        """
+        found = {label: interval for label in self.labels if (interval := self.interval(label, qf, measure.name))}
+        most = max((interval.count for interval in found.values()), default=0)
+        digits = measure.digits if digits is None else digits
+        means = {label: round(interval.mean, digits) for label, interval in found.items() if interval.count == most}
         if len(means) < 2:
             return set()
         return {label for label, mean in means.items() if mean == _BETTER[measure.higher](means.values())}
@@ -134,13 +145,13 @@ def wide_table(comparison: Comparison, names: Sequence[str], name: str, title: s
     columns += [method for method in dict.fromkeys(m for _, m in printed) if method not in columns]
     cells = []
     for qf in comparison.qfs:
-        best = {key: comparison.best(qf, measure) for key, measure in measures.items()}
+        best = {key: comparison.best(qf, measure, _wide_digits(key)) for key, measure in measures.items()}
 
         def ours(label: str, key: str, qf: int = qf, best: dict[str, set[str]] = best) -> str:
             interval = comparison.interval(label, qf, key) if key in measures else None
             if interval is None:
                 return NOTHING
-            text = f'{interval.mean:.{_PAPER_DIGITS.get(key, 2) + (key == "psnr")}f}'
+            text = f'{interval.mean:.{_wide_digits(key)}f}'
             return f'**{text}**' if label in best[key] else text
 
         cells.append([comparison.dataset, str(qf), 'measured', *(_cell(names, label, ours) for label in columns)])
@@ -170,6 +181,8 @@ def caption_table(comparison: Comparison, other: str = 'wrong') -> Table | None:
                 right, wrong = (comparison.scores.by_image.get((row, qf), {}).get(measure.name, {})
                                 for row in (label, f'{label}{ending}'))
                 common = sorted(right.keys() & wrong.keys())
+                if comparison.captioned is not None:  # without a caption both rows show one and the same picture
+                    common = [name for name in common if name in comparison.captioned]
                 if not common:
                     continue
                 pairs = [(right[name], wrong[name]) for name in common]
@@ -206,6 +219,11 @@ def _numbers(interval: Interval | None) -> list[object]:
     if interval is None:
         return ['', '', '']
     return ['' if math.isnan(value) else value for value in (interval.mean, interval.low, interval.high)]
+
+
+def _wide_digits(measure: str) -> int:
+    """As the paper, but one more for PSNR, whose differences are small."""
+    return _PAPER_DIGITS.get(measure, 2) + (measure == 'psnr')
 
 
 def _cell(names: Sequence[str], label: str, text: Callable[[str, str], str]) -> str:

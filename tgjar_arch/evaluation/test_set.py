@@ -35,12 +35,14 @@ def decode_image(content: bytes, path: str) -> np.ndarray:
     """
     if not content:
         raise UnusableImageError(f'{path} is empty; write it again.')
+    file = io.BytesIO(content)
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(file) as image:
             mode = image.mode
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-        raise UnusableImageError(f'{path} is truncated or no image ({error}); write it again.') from error
+        reason = str(error).replace(f' {file!r}', '')  # Pillow names what it read from: no file of the user's
+        raise UnusableImageError(f'{path} is truncated or no image ({reason}); write it again.') from error
     kinds = {'1': 'a black and white', 'L': 'a grey', 'LA': 'a grey', 'CMYK': 'a CMYK', 'P': 'a palette',
              'RGBA': 'an RGBA', 'YCCK': 'a CMYK'}
     if mode != 'RGB':

@@ -165,7 +165,8 @@ def frechet_alexnet(weights_path: str | Path | None = None, better: str = 'lower
     path = weights_path or os.environ.get('TGJAR_LPIPS_ALEX') or None
     lpips = cached_lpips('alex', None if path is None else str(path))
     return FrechetDistance(_AlexNetFeatures(lpips), 'Fréchet distance (AlexNet)',
-                           'torchvision AlexNet (downloaded)' if path is None else Path(path).name)
+                           'torchvision AlexNet (downloaded)' if path is None else
+                           f'{Path(path).name} (sha256 {_sha256(path)[:8]})')
 
 
 SET_METRICS: dict[str, Callable[..., FrechetDistance]] = {'fid': fid, 'frechet_alexnet': frechet_alexnet}
