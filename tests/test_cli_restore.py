@@ -79,6 +79,19 @@ def test_export_takes_the_newest_and_the_average(weights, experiment, tmp_path, 
     assert torch.equal(read_weights(raw).state_g['tail.weight'], TGJARGenerator(**G).state_dict()['tail.weight'])
 
 
+@pytest.mark.parametrize('names, newest', [
+    (['net_g_900.pth', 'net_g_1000.pth', 'net_g_950.pth'], 'net_g_1000.pth'),
+    (['net_g_latest.pth', 'net_g_20.pth', 'net_g_10.pth'], 'net_g_20.pth'),
+    (['net_g_10.pth', 'net_g_latest.pth'], 'net_g_latest.pth'),
+    (['net_g_latest.pth'], 'net_g_latest.pth'),
+])
+def test_the_newest_checkpoint_has_the_highest_number(tmp_path, names, newest):
+    for k, name in enumerate(names):  # written in this order
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, ns=(10 ** 9 * k, 10 ** 9 * k))
+    assert export.find_checkpoint(tmp_path).name == newest
+
+
 def test_half_precision_is_half_the_size_and_near(weights, experiment, tmp_path):
     half = tmp_path / 'half.safetensors'
     assert export.main([str(experiment), '-o', str(half), '--half']) == 0

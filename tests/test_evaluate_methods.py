@@ -247,6 +247,8 @@ def test_a_folder_for_each_quality_factor(images, tmp_path):
             Image.fromarray(compress(images.original(name), qf)[..., ::-1]).save(path)
     row, = build_methods(parse_methods([f'Done={tmp_path / "done"}'], [1, 5]), images, [1, 5], tmp_path)
     assert np.array_equal(row.image('coffee', 5), compress(images.original('coffee'), 5))
+    with pytest.raises(ValueError, match=r'done has qf1, qf5, but no qf10; restore it at quality 10'):
+        build_methods(parse_methods([f'Done={tmp_path / "done"}'], [1, 10]), images, [1, 10], tmp_path)
     flat = parse_methods([f'Done={tmp_path / "done" / "qf1"}'], [1, 5])
     with pytest.raises(ValueError, match=r'cannot hold the pictures of all quality factors.*\{qf\}'):
         build_methods(flat, images, [1, 5], tmp_path)

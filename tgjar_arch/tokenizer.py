@@ -175,7 +175,7 @@ class WordTokenizer:
                 continue
             _named_unknown.add(word)
             if len(_named_unknown) <= _MAX_NAMED:
-                get_root_logger().warning(f'unknown word {word!r} is skipped: it is not among the '
+                get_root_logger().warning(f'unknown word {word[:40]!r} is skipped: it is not among the '
                                           f'{self.vocab_size - 1} words of the tokenizer.')
             else:
                 get_root_logger().warning(f'more than {_MAX_NAMED} unknown words: further ones are skipped silently.')

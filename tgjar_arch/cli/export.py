@@ -54,12 +54,15 @@ def find_checkpoint(path: Path) -> Path:
         if not path.name.startswith('net_g_'):
             raise ValueError(f'{path} is no generator checkpoint; name experiments/NAME, or its models/net_g_ITER.pth.')
         return path
-    # By time, not by number: after a resumed run `net_g_latest` may be older than a numbered one.
-    found = sorted([*path.glob('net_g_*.pth'), *path.glob('models/net_g_*.pth')],
-                   key=lambda file: file.stat().st_mtime_ns)
+    found = [*path.glob('net_g_*.pth'), *path.glob('models/net_g_*.pth')]
     if not found:
         raise FileNotFoundError(f'{path} has no checkpoint models/net_g_*.pth; has the training saved one yet?')
-    return found[-1]
+    # By number, since copying may change times; `latest` has none, and after a resumed run it may be older than them.
+    numbered = [file for file in found if file.stem.rpartition('_')[2].isdecimal()]
+    best = max(numbered, key=lambda file: int(file.stem.rpartition('_')[2]), default=None)
+    others = [file for file in found if file not in numbered and (
+        best is None or file.stat().st_mtime_ns >= best.stat().st_mtime_ns)]
+    return max(others, key=lambda file: file.stat().st_mtime_ns, default=best)
 
 
 def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:

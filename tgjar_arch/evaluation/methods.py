@@ -167,6 +167,11 @@ def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[in
 
 def _folders(spec: Spec, paths: dict[int, str], qfs: Sequence[int]) -> dict[int, str]:
     """One folder a quality factor; `FOLDER/qfN` where there is such a one, as this command itself writes."""
+    for qf, path in paths.items():
+        there = sorted(folder.name for folder in Path(path).glob('qf*') if folder.name[2:].isdecimal())
+        if there and f'qf{qf}' not in there:
+            raise ValueError(f'--method {spec.name}: {path} has {", ".join(there)}, but no qf{qf}; restore it at '
+                             f'quality {qf}, or leave that out of --qf.')
     folders = {qf: os.path.join(path, f'qf{qf}') if os.path.isdir(os.path.join(path, f'qf{qf}')) else path
                for qf, path in paths.items()}
     if len(set(folders.values())) < len(folders):
