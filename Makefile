@@ -1,5 +1,5 @@
 # Needs Python 3.11 or 3.12, pip and make; everything else goes into .venv, made once and reused.
-# Variables: PYTHON (the interpreter .venv is made with), VENV, ARGS (added to the command of test, demo and bench).
+# Variables: PYTHON (the interpreter .venv is made with), VENV, ARGS (added to the command of test, demo, demo-train and bench).
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,16 +10,19 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo demo-train test lint bench clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv] [ARGS=...]'
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(STAMP)  ## make .venv with everything in it (about 4 minutes and 6 GB, once)
 
-demo: $(STAMP)  ## train a small model on the CPU and restore photographs with it (at most 8 minutes)
+demo: $(STAMP)  ## restore photographs with the shipped weights and draw the result (less than a minute)
 	$(BIN)/tgjar demo $(ARGS)
+
+demo-train: $(STAMP)  ## the same with a small model trained on them before (CPU, at most 8 minutes)
+	$(BIN)/tgjar demo --train $(ARGS)
 
 test: $(STAMP)  ## run the tests (at most 10 minutes on 2 cores); ARGS="-m 'not slow'" leaves out the long ones
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest $(ARGS)

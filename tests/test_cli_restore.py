@@ -13,6 +13,7 @@ from photo_files import exif, picture, swapped_profile
 from PIL import Image
 from test_caption import blip  # noqa: F401  a fixture
 
+from tgjar_arch import shipped
 from tgjar_arch.checkpoint import save_atomically
 from tgjar_arch.cli import compress, export, restore
 from tgjar_arch.cli.caption import Captioner, load
@@ -447,8 +448,9 @@ def test_weights_from_the_environment(tmp_path, weights, monkeypatch, capsys):
     jpegs(tmp_path / 'in', ['a.jpg'])
     arguments = [str(tmp_path / 'in'), '-o', str(tmp_path / 'out'), '--quiet']
     monkeypatch.delenv('TGJAR_WEIGHTS', raising=False)
+    monkeypatch.setattr(shipped, 'FOLDER', tmp_path)
     assert restore.main(arguments) == 2
-    assert 'name the weights' in capsys.readouterr().err
+    assert 'no weights are shipped' in capsys.readouterr().err
     monkeypatch.setenv('TGJAR_WEIGHTS', str(weights))
     assert restore.main(arguments) == 0
 

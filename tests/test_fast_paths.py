@@ -88,6 +88,19 @@ def test_gfm_equals_the_convolution_of_the_repeated_vector(size):
     same_gradients(out, plain, [x, sentence, *gfm.parameters()])
 
 
+def test_gfm_keeps_its_gradients_under_autocast():
+    # 32x32 features, as of a crop of 256 pixels. Added up one after another in bfloat16, of 1,000 gradients of one sign
+    # the last hundreds would change nothing.
+    gfm, x, sentence = GlobalFusion(8, 6), torch.randn(2, 8, 32, 32), torch.randn(2, 6)
+    weight, gradients = 1 + 0.1 * torch.randn(2, 8, 32, 32), []
+    for enabled in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            out = gfm(x, sentence)
+        gradients.append(torch.autograd.grad((out.float() * weight).mean(), list(gfm.parameters())))
+    for (name, _), expected, found in zip(gfm.named_parameters(), *gradients, strict=True):
+        assert (found - expected).norm() < 0.03 * expected.norm(), name
+
+
 @pytest.mark.parametrize('size', [(1, 1), (1, 7), (2, 3), (33, 49)])
 def test_upsampling_equals_interpolation_with_its_edge_repeated(size):
     x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,12 @@ def test_wheel_holds_every_source_and_option_file(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if '.dist-info/' not in name}
     assert names == expected, 'a folder is missing under packages in setup.py'
+
+
+def test_shipped_weights_are_found_in_an_installed_copy(installed: Path) -> None:
+    found = runpy.run_path(str(installed / 'tgjar_arch' / 'shipped.py'))['shipped']()
+    assert found == {file.stem: installed / 'tgjar_arch' / 'weights' / file.name
+                     for file in (ROOT / 'tgjar_arch' / 'weights').glob('*.safetensors')}
 
 
 def test_wheel_metadata(wheel: Path) -> None:

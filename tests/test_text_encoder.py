@@ -38,7 +38,23 @@ def test_padding_and_order_of_the_batch_change_nothing(encoder):
     torch.testing.assert_close(words[1:2, :, :2], alone.words, atol=1e-6, rtol=0)
     torch.testing.assert_close(sentence[1:2], alone.sentence, atol=1e-6, rtol=0)
     torch.testing.assert_close(sentence, swapped.sentence.flip(0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(words, swapped.words.flip(0), atol=1e-6, rtol=0)
     assert torch.equal(other.words, words) and torch.equal(other.sentence, sentence)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_with_the_mask_on_the_cpu_nothing_waits_for_the_gpu(encoder):
+    ids, mask = batch([4, 2, 6, 0])
+    expected = encoder(ids, mask)
+    encoder, ids = encoder.cuda(), ids.cuda()
+    encoder(ids, mask)  # cuDNN's own preparations
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        out = encoder(ids, mask)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    for value, wanted in zip(out, expected, strict=True):
+        torch.testing.assert_close(value.cpu(), wanted, atol=1e-5, rtol=0)
 
 
 def test_words_are_zero_where_there_is_none(encoder):

@@ -51,7 +51,7 @@ def test_two_processes(opt: dict, tmp_path: Path, photos) -> None:
         opts.append(deepcopy(opt))
         root = str(photos(count=count, folder=f'{count}'))
         opts[-1]['datasets']['val'] |= {'name': f'val{index}', 'dataroot_gt': root}
-        opts[-1]['path']['visualization'] = str(tmp_path / f'{count}' / 'visualization')
+        opts[-1]['path']['visualization'] = str(tmp_path / f'results{count}' / 'visualization')
         validate(opts[-1], tmp_path / f'alone_{index}.pth')
     written = [read_and_remove(Path(opt['path']['visualization'])) for opt in opts]
     multiprocessing.spawn(process, (opts, tmp_path), nprocs=2)

@@ -106,7 +106,7 @@ class DAMSMModel(BaseModel):
     def feed_data(self, data: dict) -> None:
         self.images = data['gt'].to(self.device, non_blocking=True)
         self.ids = data['text'].to(self.device, non_blocking=True)
-        self.mask = data['text_mask'].to(self.device, non_blocking=True)
+        self.mask = data['text_mask']  # the text encoder takes it to the GPU; an LSTM wants the lengths here
         self.class_ids = data['class_id'].to(self.device, non_blocking=True)
 
     def _encode(self) -> tuple[Tensor, Tensor, TextFeatures]:

@@ -43,14 +43,19 @@ class GlobalFusion(nn.Module):
         weight, weight_repeated = self.conv_fuse.weight.split(x.shape[1], dim=1)
         corners = fused[:, :, None, None].expand(-1, -1, *(min(size, 3) for size in x.shape[2:]))
         corners = F.conv2d(corners, weight_repeated, self.conv_fuse.bias, padding=1)  # (N, C, 3, 3)
-        rows, columns = (self._nearest_of_three(size, x.device) for size in x.shape[2:])
-        return F.conv2d(x, weight, padding=1) + corners[:, :, rows[:, None], columns]
+        repeated = self._repeat_middle(self._repeat_middle(corners, 2, x.shape[2]), 3, x.shape[3])
+        return F.conv2d(x, weight, padding=1) + repeated
 
     @staticmethod
-    def _nearest_of_three(size: int, device: torch.device) -> Tensor:
-        """For each of `size` positions in a row: 0 for the first, 2 for the last, else 1 (fewer when size < 3)."""
-        position = torch.arange(size, device=device)
-        return position.clamp(max=1) + (position == size - 1) if size > 2 else position
+    def _repeat_middle(x: Tensor, dim: int, size: int) -> Tensor:
+        """x with the middle one of its three positions along `dim` repeated to make `size`; as it is up to 3."""
+        if size <= 3:
+            return x
+        first, middle, last = x.split(1, dim)
+        # Not by indices: on the CPU their gradient is added up in x's own type, and in bfloat16 most of it is lost.
+        sizes = [-1] * x.ndim
+        sizes[dim] = size - 2
+        return torch.cat((first, middle.expand(sizes), last), dim)
 
     def forward(self, x: Tensor, sentence: Tensor) -> Tensor:
         return self.fuse(x, self.pool(x), sentence)

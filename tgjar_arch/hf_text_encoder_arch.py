@@ -91,6 +91,7 @@ class HFTextEncoder(nn.Module):
         Args:
             ids: (N, T) int64 ids of the model's tokenizer, special ones included.
             mask: (N, T) bool, True at a token; tokens stand first. A row without any is no caption: its features are 0.
+                It may stay on the CPU when `ids` are on a GPU.
 
         Returns:
             Features with D = text_dim and T as given; their mask is False also at special tokens, and words are 0
@@ -105,6 +106,7 @@ class HFTextEncoder(nn.Module):
         if self.max_tokens is not None and ids.shape[1] > self.max_tokens:
             raise ValueError(f'captions have T = {ids.shape[1]} tokens, but the text model reads {self.max_tokens}; '
                              'lower max_words of the datasets.')
+        mask = mask.to(ids.device, non_blocking=True)
         special = (ids[:, :, None] == self.special_ids).any(dim=2)  # torch.isin does not become ONNX
         word_mask = mask & ~special
         # A row without any token would make the softmax NaN: it reads one padding token, and is zeroed below.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tgjar_arch.datasets.quantisation import quantisation_maps, tables_as_stored, thumbnail
 from tgjar_arch.padded import run_padded
+from tgjar_arch.shipped import find_weights
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.tiling import can_tile, choose_tile, memory_for, restore_in_tiles
 from tgjar_arch.tokenizer import tokenizer_from_json
@@ -66,10 +67,21 @@ class Restorer:
             self.max_words = weights.max_words
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: str | torch.device | None = None,
+    def from_pretrained(cls, path: str | Path | None = None, device: str | torch.device | None = None,
                         dtype: torch.dtype | None = None) -> 'Restorer':
-        """Load a `.safetensors` file of `tgjar export`; nothing in it is executed. Device and dtype as of the class."""
+        """Load weights; nothing in the file is executed.
+
+        Args:
+            path: a `.safetensors` file of `tgjar export`, or the name of shipped weights (`tgjar_arch.shipped`); None
+                for the shipped default. The variable TGJAR_WEIGHTS is for the command line and is not read here.
+            device, dtype: as of the class.
+
+        Raises:
+            FileNotFoundError: when there is no such file, and no shipped weights of that name.
+            ValueError: when the file is no weights file, does not fit the networks it names, or as of the class.
+        """
         device = _usable_device(device)  # before the weights, which would be blamed for it
+        path = find_weights(path)
         try:
             return cls(read_weights(path), device, dtype)
         except (RuntimeError, TypeError, KeyError) as error:  # what a state dict or arguments that do not fit raise

@@ -56,11 +56,15 @@ class LSTMTextEncoder(nn.Module):
         lengths = mask.sum(dim=1).cpu()
         mask = mask.to(ids.device, non_blocking=True)
         embedded = self.drop(self.encoder(ids))  # (N, T, embed_dim)
-        # cuDNN's packed sequences want lengths of at least 1 on the CPU; rows without a word are zeroed below.
-        packed = pack_padded_sequence(embedded, lengths.clamp(min=1), batch_first=True, enforce_sorted=False)
+        # cuDNN's packed sequences want lengths of at least 1 on the CPU; rows without a word are zeroed below. Sorted
+        # here, since `pack_padded_sequence` would wait for the GPU when it brings the order there.
+        lengths, order = lengths.clamp(min=1).sort(descending=True)
+        order = order.to(ids.device, non_blocking=True)
+        packed = pack_padded_sequence(embedded.index_select(0, order), lengths, batch_first=True)
         outputs, (hidden, _) = self.rnn(packed)
         outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=ids.shape[1])  # (N, T, D)
-        words = outputs.transpose(1, 2).masked_fill(~mask[:, None], 0)  # (N, D, T)
-        sentence = hidden.transpose(0, 1).reshape(ids.shape[0], self.text_dim)  # (N, D)
+        back = order.argsort()
+        words = outputs.index_select(0, back).transpose(1, 2).masked_fill(~mask[:, None], 0)  # (N, D, T)
+        sentence = hidden.index_select(1, back).transpose(0, 1).reshape(ids.shape[0], self.text_dim)  # (N, D)
         sentence = sentence.masked_fill(~mask.any(dim=1, keepdim=True), 0)
         return TextFeatures(words, sentence, mask)

@@ -225,7 +225,7 @@ class TGJARModel(SRGANModel):
             if 'text' not in data:
                 raise KeyError('network_t is given, but the batch has no text; name the tokenizer in every dataset.')
             self.ids = data['text'].to(self.device, non_blocking=True)
-            self.mask = data['text_mask'].to(self.device, non_blocking=True)
+            self.mask = data['text_mask']  # the text encoder takes it to the GPU; an LSTM wants the lengths here
 
     def _read_extra_inputs(self, data: dict) -> dict[str, Tensor]:
         """What the generator asks for besides `lq` and text, by its attribute `extra_inputs`."""

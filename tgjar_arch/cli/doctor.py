@@ -17,6 +17,7 @@ from pathlib import Path
 
 import tgjar_arch
 from tgjar_arch.compat import INSTALL_BASICSR
+from tgjar_arch.shipped import shipped
 
 LIBRARIES = ('torch', 'torchvision', 'basicsr', 'mmengine', 'numpy', 'opencv-python', 'lpips', 'tokenizers',
              'transformers', 'safetensors')
@@ -62,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(kind, ' '.join(names) or 'nothing registered')
         if not names:
             to_do.append(f'No {kind} is registered by tgjar_arch, so files of it are missing: install it again.')
-    folder = Path(tgjar_arch.__file__).parent / 'weights'
-    found = ' '.join(sorted(file.name for file in folder.glob('*.safetensors')))
-    _say('weights', found or 'none shipped; make some with `tgjar export`')
+    _say('weights', ' '.join(shipped()) or 'none shipped; make some with `tgjar export`')
     for variable, metric in METRIC_WEIGHTS.items():
         path = os.environ.get(variable)
         _say(metric, f'weights from {variable}={path}' if path else f'weights downloaded once, or from {variable}')

@@ -18,9 +18,10 @@ COMMANDS = {  # name: (module, what it does in one line)
     'import-attngan': ('tgjar_arch.cli.import_attngan', "turn AttnGAN's encoders into ours"),
     'export': ('tgjar_arch.cli.export', 'turn a training checkpoint into one .safetensors or ONNX file'),
     'restore': ('tgjar_arch.cli.restore', 'restore JPEG files, with captions if there are any'),
+    'compare': ('tgjar_arch.cli.compare', 'draw what several captions make of one JPEG file'),
     'evaluate': ('tgjar_arch.cli.evaluate', "measure methods on a test set, in tables of the paper's form"),
     'compress': ('tgjar_arch.cli.compress', 'write JPEG files that carry their captions'),
-    'demo': ('tgjar_arch.cli.demo', 'train small on the CPU, restore photographs and draw the result'),
+    'demo': ('tgjar_arch.cli.demo', 'restore photographs and draw the result; --train: train small on the CPU before'),
     'doctor': ('tgjar_arch.cli.doctor', 'check the installation; --fix mends the installed BasicSR'),
 }
 

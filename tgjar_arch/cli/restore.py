@@ -14,6 +14,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from tgjar_arch.attention import MAX_PIXELS as ATTENTION_PIXELS
+from tgjar_arch.attention import check_size
+from tgjar_arch.cli import attention_maps
 from tgjar_arch.cli.caption import DEFAULT_MODEL, Captioner
 from tgjar_arch.datasets.captions import METADATA, read_metadata
 from tgjar_arch.datasets.image_source import image_name, list_images
@@ -22,6 +25,8 @@ from tgjar_arch.file_captions import FoundCaption, find_caption
 from tgjar_arch.photo_file import MAX_PIXELS, Photo, read_photo
 from tgjar_arch.picture_output import FORMATS, write_picture
 from tgjar_arch.restorer import Restorer
+from tgjar_arch.shipped import MAX_QF as SHIPPED_MAX_QF
+from tgjar_arch.shipped import find_weights, shipped
 from tgjar_arch.tiling import MIN_TILE
 
 JPEG_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
@@ -129,6 +134,9 @@ def restore_file(restorer: Restorer, job: Job, args: argparse.Namespace, caption
         tqdm.write(f'left as it is: {job.source}: {outcome.skipped[job.source]}.', file=sys.stderr)
         return
 
+    if args.attention is not None:
+        check_size(*photo.size)
+
     def auto(_: Path) -> str:
         return captioner([Image.fromarray(photo.upright(photo.pixels).copy())])[0]
 
@@ -142,6 +150,8 @@ def restore_file(restorer: Restorer, job: Job, args: argparse.Namespace, caption
                             tables=photo.jpeg.tables if photo.jpeg else None, progress=progress)
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None:
         trim(0)  # glibc: gives back what the tiles took, before the writer takes a copy of the picture
+    if args.attention is not None:
+        attention_maps.draw(restorer, photo, restored, caption.text, attention_maps.file_of(job, args))
     # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
     write_picture(job.target, photo.upright(restored), photo, args.quality, args.keep_metadata, overwrite=True)
     outcome.done += 1
@@ -200,8 +210,9 @@ def _start(args: argparse.Namespace) -> tuple[Restorer, list[Job], Captioner | N
     Raises:
         OSError, ValueError, RuntimeError: when something is missing or not as it must be.
     """
-    if args.weights is None:
-        raise ValueError(f'name the weights, a file of `tgjar export`: --weights FILE, or the variable {WEIGHTS}.')
+    weights = find_weights(args.weights)
+    if args.max_qf is None:
+        args.max_qf = SHIPPED_MAX_QF.get(weights.stem, MAX_QF) if weights in shipped().values() else MAX_QF
     is_file = args.output.suffix.lower() in FORMATS and not args.output.is_dir()
     if is_file and args.input.is_dir():
         raise ValueError(f'{args.output} is one file; name a folder for the results of {args.input}.')
@@ -223,10 +234,12 @@ def _start(args: argparse.Namespace) -> tuple[Restorer, list[Job], Captioner | N
     if args.caption is None and (root / METADATA).is_file():
         for _ in read_metadata(root / METADATA):  # a mistake in it would stop every file
             pass
-    restorer = Restorer.from_pretrained(args.weights, args.device, _DTYPES[args.dtype])
+    restorer = Restorer.from_pretrained(weights, args.device, _DTYPES[args.dtype])
     if args.tile and not restorer.can_tile:
         raise ValueError(f'{restorer.name} sees the whole picture and cannot restore tiles without seams; leave --tile '
                          'out.')
+    if args.attention is not None:
+        attention_maps.check(restorer, jobs, args)
     if others:
         print(f'{others} pictures that are no JPEG files are left out; name one by itself, or --force.',
               file=sys.stderr)
@@ -267,26 +280,32 @@ def _parser() -> argparse.ArgumentParser:
         'file beside it (bird.jpg, bird.txt), else metadata.jsonl in the input folder, else --auto-caption, else none. '
         'Results that are there already are kept, so that an interrupted run goes on where it stopped. Exit code: 0 no '
         'failure, 1 some files failed, 2 nothing could be started. '
-        'Example: tgjar restore bird.jpg -o bird.png --weights tgjar_cub.safetensors')
+        'Example: tgjar restore bird.jpg -o bird.png --caption "a small yellow bird"')
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument('file', type=Path, nargs='?', metavar='INPUT', help='picture, or folder of JPEGs (any depth)')
     which.add_argument('-i', '--input', type=Path, metavar='INPUT', help='the same')
     parser.add_argument('-o', '--output', type=Path, default=Path('restored'), metavar='OUT',
                         help='folder for the results, or the name of a single one (default: %(default)s)')
-    parser.add_argument('--weights', type=Path, default=os.environ.get(WEIGHTS), metavar='FILE',
-                        help=f'.safetensors file of `tgjar export` (default: the variable {WEIGHTS})')
+    names = list(shipped())
+    parser.add_argument('--weights', type=Path, default=os.environ.get(WEIGHTS) or None, metavar='FILE',
+                        help=f'.safetensors file of `tgjar export`{" or one of " * bool(names)}{", ".join(names)} '
+                        f'(default: the variable {WEIGHTS}{", else " * bool(names)}{"".join(names[:1])})')
     text = parser.add_argument_group('captions')
     text.add_argument('--caption', metavar='TEXT', help='what the picture shows, for every file; "" for no text')
     text.add_argument('--text-strength', type=_number(float, 0, '0 or more'), default=1., metavar='S',
                       help='0: no text, 1: as trained, above: the text counts more (default: %(default)s)')
+    text.add_argument('--attention', type=Path, metavar='FOLDER',
+                      help='also draw which words were read where, as PNG files in this folder; for pictures of up to '
+                      f'{ATTENTION_PIXELS:,} pixels')
     text.add_argument('--show-caption', action='store_true', help='say which caption was used, and where it is from')
     text.add_argument('--auto-caption', action='store_true',
                       help='describe files that have no caption, by the model of `tgjar caption`')
     text.add_argument('--auto-caption-model', default=DEFAULT_MODEL, metavar='NAME_OR_FOLDER',
                       help='an image-to-text model that transformers loads (default: %(default)s)')
     which_files = parser.add_argument_group('files')
-    which_files.add_argument('--max-qf', type=int, default=MAX_QF, metavar='Q',
-                             help='leave JPEG files of a better quality as they are (default: %(default)s)')
+    which_files.add_argument('--max-qf', type=int, metavar='Q',
+                             help=f'leave JPEG files of a better quality as they are (default: {MAX_QF}, less for '
+                             'shipped weights that were trained for less)')
     which_files.add_argument('--force', action='store_true',
                              help='restore them too, and, of a folder, pictures that are no JPEG files')
     which_files.add_argument('--max-pixels', type=int, default=MAX_PIXELS, metavar='N',
@@ -318,7 +337,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.input = args.input or args.file
     try:
         restorer, jobs, captioner = _start(args)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(f'tgjar restore: {error}', file=sys.stderr)
         return 2
     outcome = run(restorer, jobs, args, captioner)
