@@ -1,0 +1,68 @@
+"""`tgjar restore --attention`: pictures of what the words of a caption were read for."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from tgjar_arch.attention import WordAttention, check_attention, word_attention
+from tgjar_arch.evaluation.attention_figure import draw_attention
+from tgjar_arch.evaluation.canvas import require_matplotlib
+from tgjar_arch.photo_file import Photo
+from tgjar_arch.picture_output import to_srgb
+from tgjar_arch.restorer import Restorer
+
+if TYPE_CHECKING:
+    from tgjar_arch.cli.restore import Job
+
+
+def file_of(job: 'Job', args: argparse.Namespace) -> Path:
+    """Where the maps of a picture go: below --attention, as its result below --output, which may be one file."""
+    below = Path(job.target.name) if job.target == args.output else job.target.relative_to(args.output)
+    return args.attention / below.with_suffix('.png')  # all results of a run have one suffix: no two names become one
+
+
+def check(restorer: Restorer, jobs: Sequence['Job'], args: argparse.Namespace) -> None:
+    """Find what is wrong before anything is restored.
+
+    Raises:
+        ImportError: when matplotlib is missing.
+        ValueError: when the networks have no word attention, no text is wanted, or the maps would replace a picture.
+    """
+    require_matplotlib()
+    check_attention(restorer)
+    if args.text_strength == 0:
+        raise ValueError('--text-strength 0 restores without text, of which --attention shows the use; leave one out.')
+    if args.attention.exists() and not args.attention.is_dir():
+        raise ValueError(f'--attention {args.attention} is a file; name a folder.')
+    taken = {file.resolve() for job in jobs for file in (job.source, job.target)}
+    for file in (file_of(job, args) for job in jobs):
+        if file.resolve() in taken:
+            raise ValueError(f'the attention maps would replace the picture {file}; give --attention another folder.')
+
+
+def draw(restorer: Restorer, photo: Photo, restored: np.ndarray, caption: str, file: Path) -> None:
+    """Draw the maps over the restored picture, upright and in sRGB; a picture without a usable caption has none.
+
+    Args:
+        restorer: the networks.
+        photo: the file.
+        restored: (H, W, 3) uint8, made from its pixels.
+        caption: '' for none.
+        file: .png or .pdf; it appears whole or not at all.
+
+    Raises:
+        OSError: when the file cannot be written.
+        ValueError: when the picture is too large.
+    """
+    if not restorer.tokenizer.encode(caption):
+        tqdm.write(f'no attention maps: {photo.path} has no caption with a known word.', file=sys.stderr)
+        return
+    words, maps = word_attention(restorer, photo.pixels, caption)
+    maps = photo.upright(maps.transpose(1, 2, 0)).transpose(2, 0, 1)
+    picture = to_srgb(np.ascontiguousarray(photo.upright(restored)), photo.icc)
+    draw_attention(picture, WordAttention(words, maps), file, caption)
