@@ -93,8 +93,7 @@ def test_in_python(folder, photo):
     assert np.array_equal(results[0], results[1]) and not np.array_equal(results[0], results[2])
 
 
-@pytest.mark.parametrize('weights, limit', [('tgjar_universal', 40), ('tgjar_cub_qf1', shipped.MAX_QF['tgjar_cub_qf1']),
-                                            ('other', 40)])
+@pytest.mark.parametrize('weights, limit', [*shipped.MAX_QF.items(), ('other', 40)])
 def test_files_too_good_for_the_weights_are_left(folder, weights, limit, tmp_path, capsys):
     """The limit belongs to the shipped weights: --max-qf overrules it."""
     for qf in (limit, limit + 1):
