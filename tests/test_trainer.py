@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,6 +103,15 @@ def test_train_resume_and_test(workspace: Path) -> None:
     output = tgjar('test', '-opt', 'tiny.yml', '--force_yml', weights, 'name=tested')
     assert '# psnr: ' in output
     assert (workspace / 'results' / 'tested' / 'visualization' / 'photos' / 'chelsea_tested.png').is_file()
+
+
+def test_every_iteration_runs_however_few_images(workspace: Path) -> None:
+    """3 images in batches of 2 are one batch an epoch, where BasicSR counts two; also resumed."""
+    few = ['datasets:train:batch_size_per_gpu=2', 'val:val_freq=100', 'logger:save_checkpoint_freq=1']
+    output = tgjar('train', '-opt', 'tiny.yml', '--force_yml', 'train:total_iter=9', *few)
+    assert re.findall(r'iter:\s+(\d+), lr', output) == [str(i) for i in range(1, 10)]
+    output = tgjar('train', '-opt', 'tiny.yml', '--auto_resume', '--force_yml', 'train:total_iter=11', *few)
+    assert re.findall(r'iter:\s+(\d+), lr', output) == ['10', '11']
 
 
 def test_torchrun_on_the_cpu(workspace: Path) -> None:

@@ -7,6 +7,7 @@
 | torchrun needs a GPU | gloo on the CPU |
 | `--force_yml train:optim_g:lr=1e-4` sets a text | a number |
 | a mistake in the option file is a traceback, after the old experiment was moved away | one line, before |
+| few images: training ends early, for epochs are counted with a last batch that is dropped | all iterations |
 
 The changes hold while the pipeline runs; no file and no other code is touched.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +108,10 @@ def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) ->
         changes.append((basicsr.utils.options, 'init_dist', _init_dist_cpu))
         changes.append((BaseModel, 'model_to_device', _model_to_device_cpu))
     if is_train:
-        changes.append((module, 'load_resume_state', load_resume_state))
+        resumed: dict[str, Any] = {}
+        changes.append((module, 'load_resume_state', _noted(load_resume_state, resumed)))
+        changes.append((module, 'create_train_val_dataloader',
+                        _with_enough_epochs(module.create_train_val_dataloader, resumed)))
     with _replaced(changes):
         (module.train_pipeline if is_train else module.test_pipeline)(os.getcwd())
 
@@ -123,6 +128,34 @@ def _large_enough(build_dataset: Callable[[dict], Any], path: str) -> Callable[[
         return dataset
 
     return build
+
+
+def _noted(load: Callable[[dict], dict | None], resumed: dict[str, Any]) -> Callable[[dict], dict | None]:
+    """Keep in `resumed` where the training goes on."""
+
+    def noted(options: dict) -> dict | None:
+        state = load(options)
+        if state is not None:
+            resumed.update(epoch=state['epoch'], iter=state['iter'])
+        return state
+
+    return noted
+
+
+def _with_enough_epochs(create: Callable[..., tuple], resumed: dict[str, Any]) -> Callable[..., tuple]:
+    """Let BasicSR's loop over the epochs 0 to `total_epochs` reach `total_iter`.
+
+    BasicSR counts the last, smaller batch of an epoch, which its loader drops: with 3 images in batches of 2 it runs
+    half the iterations, and resumed it may run none.
+    """
+
+    def with_enough_epochs(opt: dict, logger: Any) -> tuple:
+        train_loader, train_sampler, val_loaders, total_epochs, total_iters = create(opt, logger)
+        missing = total_iters - resumed.get('iter', 0)
+        needed = resumed.get('epoch', 0) + math.ceil(missing / len(train_loader)) - 1  # the loop's end is included
+        return train_loader, train_sampler, val_loaders, max(total_epochs, needed), total_iters
+
+    return with_enough_epochs
 
 
 @contextmanager
