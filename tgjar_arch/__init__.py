@@ -31,6 +31,7 @@ from tgjar_arch.baselines import fbcnn_arch as _fbcnn_arch  # noqa: E402, F401
 from tgjar_arch.baselines import qgcn_arch as _qgcn_arch  # noqa: E402, F401
 from tgjar_arch.baselines import rnan_arch as _rnan_arch  # noqa: E402, F401
 from tgjar_arch.datasets import paired_image_text_dataset as _paired_image_text_dataset  # noqa: E402, F401
+from tgjar_arch.losses import chroma_loss as _chroma_loss  # noqa: E402, F401
 from tgjar_arch.losses import contrastive_loss as _contrastive_loss  # noqa: E402, F401
 from tgjar_arch.losses import damsm_loss as _damsm_loss  # noqa: E402, F401
 from tgjar_arch.metrics import lpips as _lpips  # noqa: E402, F401

@@ -23,7 +23,7 @@ from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder
 from tgjar_arch.validation import prepare_metrics, validate
 
 _TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
-               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'reuse_fake'}
+               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'chroma_opt', 'reuse_fake'}
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -39,6 +39,7 @@ class TGJARModel(SRGANModel):
     | contrastive L_C | `contrastive_opt` | `l_g_contrastive` |
     | GAN L_G | `gan_opt` (needs `network_d` and `optim_d`) | `l_g_gan`, `l_d_real`, `l_d_fake` |
     | image-text L_IT | `damsm_opt` (needs `network_i`, frozen) | `l_g_damsm` |
+    | mean colours of blocks, not of the paper | `chroma_opt` | `l_g_chroma` |
     | quality factor, of FBCNN | `qf_opt` (needs a `network_g` that estimates it) | `l_g_qf` |
 
     `network_g` may be any network of BasicSR's registry; captions go to those whose `forward` has an argument `text`. A
@@ -80,7 +81,7 @@ class TGJARModel(SRGANModel):
             return self._arrange(build_loss(train_opt[key]).to(self.device)) if train_opt.get(key) else None
 
         self.cri_pix, self.cri_contrastive = loss('pixel_opt'), loss('contrastive_opt')
-        self.cri_gan, self.cri_qf = loss('gan_opt'), loss('qf_opt')
+        self.cri_gan, self.cri_qf, self.cri_chroma = loss('gan_opt'), loss('qf_opt'), loss('chroma_opt')
         if not (self.cri_pix or self.cri_contrastive):
             raise ValueError('train: has neither pixel_opt nor contrastive_opt; TGJARModel needs at least one of them.')
 
@@ -275,6 +276,8 @@ class TGJARModel(SRGANModel):
         prediction = None
         if self.cri_pix is not None:
             loss_dict['l_g_pix'] = self.cri_pix(self.output, self.gt)
+        if self.cri_chroma is not None:
+            loss_dict['l_g_chroma'] = self.cri_chroma(self.output, self.gt)
         if self.cri_contrastive is not None:
             loss_dict['l_g_contrastive'] = self.cri_contrastive(self.output, self.gt, self.lq)
         if self.cri_gan is not None:

@@ -17,6 +17,7 @@ COMMANDS = {  # name: (module, what it does in one line)
     'vocab': ('tgjar_arch.cli.vocab', 'build the vocabulary (tokenizer.json) from captions'),
     'import-attngan': ('tgjar_arch.cli.import_attngan', "turn AttnGAN's encoders into ours"),
     'export': ('tgjar_arch.cli.export', 'turn a training checkpoint into one .safetensors or ONNX file'),
+    'unpack': ('tgjar_arch.cli.unpack', 'turn such a file, or shipped weights, into checkpoints for more training'),
     'restore': ('tgjar_arch.cli.restore', 'restore JPEG files, with captions if there are any'),
     'compare': ('tgjar_arch.cli.compare', 'draw what several captions make of one JPEG file'),
     'evaluate': ('tgjar_arch.cli.evaluate', "measure methods on a test set, in tables of the paper's form"),

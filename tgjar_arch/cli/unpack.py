@@ -1,0 +1,75 @@
+"""`tgjar unpack`: the reverse of `tgjar export`, so that training can go on from shipped or exported weights.
+
+Writes net_g_latest.pth and, of weights that take captions, net_t_latest.pth and tokenizer.json.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tgjar_arch.checkpoint import save_atomically
+from tgjar_arch.shipped import find_weights
+from tgjar_arch.weights_file import ExportedWeights, read_weights
+
+
+def unpack(content: ExportedWeights, output: Path) -> list[Path]:
+    """Write the networks of exported weights as training checkpoints.
+
+    Args:
+        content: what `read_weights` returns.
+        output: folder to write to; existing files of these names are replaced.
+
+    Returns:
+        The files written. A generator's checkpoint holds the same weights as `params` and as their average.
+
+    Raises:
+        OSError: when a file cannot be written.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    files = [output / 'net_g_latest.pth']
+    if content.network_t is not None:
+        (output / 'tokenizer.json').write_text(content.tokenizer, encoding='utf-8')
+        save_atomically({'params': content.state_t, 'network': json.dumps(content.network_t),
+                         'tokenizer': content.tokenizer, 'max_words': content.max_words}, output / 'net_t_latest.pth')
+        files += [output / 'net_t_latest.pth', output / 'tokenizer.json']
+    save_atomically({'params': content.state_g, 'params_ema': content.state_g,
+                     'network': json.dumps(content.network_g)}, files[0])
+    return files
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `tgjar unpack`.
+
+    Returns:
+        Exit code: 0, or 1 when nothing was written; argparse exits with 2 for wrong arguments.
+    """
+    parser = argparse.ArgumentParser(
+        prog='tgjar unpack', description=__doc__,
+        epilog='Name the results in an option file: tokenizer.json in every dataset, the others as path: '
+               'pretrain_network_g and pretrain_network_t; network_g and network_t as the command prints them.')
+    parser.add_argument('weights', help='a .safetensors file of tgjar export, or the name of shipped weights')
+    parser.add_argument('-o', '--output', type=Path, required=True, metavar='FOLDER', help='where to write')
+    parser.add_argument('--overwrite', action='store_true', help='replace existing files')
+    args = parser.parse_args(argv)
+    existing = [file for name in ('net_g_latest.pth', 'net_t_latest.pth', 'tokenizer.json')
+                if (file := args.output / name).exists()]
+    try:
+        if existing and not args.overwrite:
+            raise ValueError(f'{existing[0]} exists; to replace it, give --overwrite.')
+        content = read_weights(find_weights(args.weights))
+        files = unpack(content, args.output)
+    except (OSError, ValueError) as error:
+        print(f'tgjar unpack: {error}', file=sys.stderr)
+        return 1
+    for file in files:
+        print(f'wrote {file}')
+    for key in ('network_g', 'network_t'):
+        if (options := getattr(content, key)) is not None:
+            print(f'{key}: {json.dumps(options)}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
