@@ -12,6 +12,12 @@ DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
 # -> 26.5 / .171, 10 27.1 / .201 -> 26.9 / .168, 15 28.8 / .134 -> 27.3 / .162. tgjar_universal on the same, with
 # captions: 30 31.33 / .062 -> 31.55 / .054, 40 32.35 / .047 -> 32.26 / .047.
 MAX_QF = {'tgjar_universal': 30, 'tgjar_cub_qf1': 8}
+DEFAULT_MAX_QF = 40  # of other weights
+
+
+def quality_limit(weights: Path) -> int:
+    """JPEG quality above which files are better left as they are: measured of shipped weights, else DEFAULT_MAX_QF."""
+    return MAX_QF.get(weights.stem, DEFAULT_MAX_QF) if weights in shipped().values() else DEFAULT_MAX_QF
 
 
 def shipped() -> dict[str, Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tgjar_arch.cli.restore import MAX_QF, WEIGHTS, _number, _tile, describe
+from tgjar_arch.cli.restore import WEIGHTS, _number, _tile, describe
 from tgjar_arch.evaluation.canvas import MAX_PIXELS as SHEET_PIXELS
 from tgjar_arch.evaluation.canvas import check_suffix, require_matplotlib
 from tgjar_arch.evaluation.figure import Zoom, draw_captions
@@ -17,8 +17,7 @@ from tgjar_arch.evaluation.figure_files import read_zoom
 from tgjar_arch.photo_file import MAX_PIXELS, Photo, read_photo
 from tgjar_arch.picture_output import to_srgb
 from tgjar_arch.restorer import Restorer
-from tgjar_arch.shipped import MAX_QF as SHIPPED_MAX_QF
-from tgjar_arch.shipped import find_weights, shipped
+from tgjar_arch.shipped import find_weights, quality_limit
 
 
 def upright_srgb(photo: Photo, image: np.ndarray) -> np.ndarray:
@@ -117,9 +116,8 @@ def run(args: argparse.Namespace) -> str:
     photo, original, zoom = check_files(args)
     args.captions = [' '.join(caption.split()) for caption in args.captions]
     weights = find_weights(args.weights)
-    max_qf = SHIPPED_MAX_QF.get(weights.stem, MAX_QF) if weights in shipped().values() else MAX_QF
     restorer = load(weights, args)
-    for line in notes(restorer, photo, args.captions, max_qf):
+    for line in notes(restorer, photo, args.captions, quality_limit(weights)):
         print(line, file=sys.stderr)
     results = [restorer(photo.pixels, caption, text_strength=args.text_strength, tile=args.tile)
                for caption in args.captions]

@@ -22,6 +22,7 @@ COMMANDS = {  # name: (module, what it does in one line)
     'compare': ('tgjar_arch.cli.compare', 'draw what several captions make of one JPEG file'),
     'evaluate': ('tgjar_arch.cli.evaluate', "measure methods on a test set, in tables of the paper's form"),
     'compress': ('tgjar_arch.cli.compress', 'write JPEG files that carry their captions'),
+    'app': ('tgjar_arch.cli.app', 'serve a page in the browser that restores pictures one by one'),
     'demo': ('tgjar_arch.cli.demo', 'restore photographs and draw the result; --train: train small on the CPU before'),
     'doctor': ('tgjar_arch.cli.doctor', 'check the installation; --fix mends the installed BasicSR'),
 }

@@ -25,12 +25,10 @@ from tgjar_arch.file_captions import FoundCaption, find_caption
 from tgjar_arch.photo_file import MAX_PIXELS, Photo, read_photo
 from tgjar_arch.picture_output import FORMATS, write_picture
 from tgjar_arch.restorer import Restorer
-from tgjar_arch.shipped import MAX_QF as SHIPPED_MAX_QF
-from tgjar_arch.shipped import find_weights, shipped
+from tgjar_arch.shipped import DEFAULT_MAX_QF, find_weights, quality_limit, shipped
 from tgjar_arch.tiling import MIN_TILE
 
 JPEG_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
-MAX_QF = 40
 WEIGHTS = 'TGJAR_WEIGHTS'
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -212,7 +210,7 @@ def _start(args: argparse.Namespace) -> tuple[Restorer, list[Job], Captioner | N
     """
     weights = find_weights(args.weights)
     if args.max_qf is None:
-        args.max_qf = SHIPPED_MAX_QF.get(weights.stem, MAX_QF) if weights in shipped().values() else MAX_QF
+        args.max_qf = quality_limit(weights)
     is_file = args.output.suffix.lower() in FORMATS and not args.output.is_dir()
     if is_file and args.input.is_dir():
         raise ValueError(f'{args.output} is one file; name a folder for the results of {args.input}.')
@@ -304,8 +302,8 @@ def _parser() -> argparse.ArgumentParser:
                       help='an image-to-text model that transformers loads (default: %(default)s)')
     which_files = parser.add_argument_group('files')
     which_files.add_argument('--max-qf', type=int, metavar='Q',
-                             help=f'leave JPEG files of a better quality as they are (default: {MAX_QF}, less for '
-                             'shipped weights that were trained for less)')
+                             help='leave JPEG files of a better quality as they are (default: '
+                             f'{DEFAULT_MAX_QF}, less for shipped weights that were trained for less)')
     which_files.add_argument('--force', action='store_true',
                              help='restore them too, and, of a folder, pictures that are no JPEG files')
     which_files.add_argument('--max-pixels', type=int, default=MAX_PIXELS, metavar='N',

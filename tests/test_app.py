@@ -1,0 +1,179 @@
+"""The page of `tgjar app`: its two functions, its limits, and the whole in a real browser where one is installed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+gr = pytest.importorskip('gradio', reason="the page is optional: pip install 'tgjar[app]'")
+
+from tgjar_arch import app  # noqa: E402
+from tgjar_arch.cli.main import main  # noqa: E402
+from tgjar_arch.restorer import Restorer  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMITS = app.Limits(max_pixels=100_000, max_qf=8)
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+
+
+@pytest.fixture(scope='module')
+def restorer() -> Restorer:
+    return Restorer.from_pretrained('tgjar_universal', 'cpu')
+
+
+@pytest.fixture
+def jpeg(photos, tmp_path: Path) -> str:
+    file = tmp_path / 'cat.jpg'
+    with Image.open(photos(size=96) / 'chelsea.png') as image:
+        image.save(file, quality=1, comment='a brown cat')
+    return str(file)
+
+
+def restore(path: str | None, caption: str, strength: float, restorer: Restorer, folder: Path) -> tuple:
+    return app.restore(path, caption, strength, restorer=restorer, limits=LIMITS, folder=folder, lock=threading.Lock(),
+                       progress=lambda *_, **__: None)
+
+
+def test_an_upload_shows_its_caption_and_quality(jpeg: str) -> None:
+    (before, after), caption, facts = app.show(jpeg, LIMITS)
+    assert np.array_equal(before, np.asarray(Image.open(jpeg).convert('RGB'))) and before is after
+    assert caption == 'a brown cat'
+    assert facts == f'cat.jpg: JPEG quality 1, 4:2:0, 96 x 96, {os.path.getsize(jpeg):,} bytes.'
+    assert app.show(None, LIMITS) == (None, '', '')
+
+
+def test_a_good_file_and_another_format_get_a_warning(jpeg: str, tmp_path: Path) -> None:
+    image = Image.open(jpeg)
+    image.save(tmp_path / 'good.jpg', quality=50)
+    image.save(tmp_path / 'good.png')
+    assert 'for quality 8 and below: restoring may harm it' in app.show(str(tmp_path / 'good.jpg'), LIMITS)[2]
+    assert 'no JPEG file' in app.show(str(tmp_path / 'good.png'), LIMITS)[2]
+
+
+def test_restores_what_the_api_restores(jpeg: str, restorer: Restorer, tmp_path: Path) -> None:
+    (before, after), file, note = restore(jpeg, ' a  brown\ncat ', 1.5, restorer, tmp_path)
+    pixels = np.asarray(Image.open(jpeg).convert('RGB'))
+    assert np.array_equal(after, restorer(pixels, 'a brown cat', text_strength=1.5))
+    assert np.array_equal(np.asarray(Image.open(file)), after) and Path(file).name == 'cat_restored.png'
+    assert 'with the caption' in note and not np.array_equal(before, after)
+    plain = restore(jpeg, '', 1., restorer, tmp_path)
+    assert 'without a caption' in plain[2] and not np.array_equal(plain[0][1], after)
+    assert 'none of its words is known' in restore(jpeg, 'xyzzy', 1., restorer, tmp_path)[2]
+    assert 'unknown: xyzzy' in restore(jpeg, 'a brown xyzzy', 1., restorer, tmp_path)[2]
+    assert 'cut to the first 18' in restore(jpeg, 'brown ' * 30, 1., restorer, tmp_path)[2]
+
+
+def test_a_turned_photo_comes_out_upright(jpeg: str, restorer: Restorer, tmp_path: Path) -> None:
+    image = Image.open(jpeg).crop((0, 0, 96, 64))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / 'turned.jpg', quality=1, exif=exif)
+    (before, after), file, _ = restore(str(tmp_path / 'turned.jpg'), '', 1., restorer, tmp_path)
+    assert before.shape == after.shape == (96, 64, 3) and Image.open(file).size == (64, 96)
+
+
+@pytest.mark.parametrize(('damage', 'said'), [
+    ('cut', r'.cat\.jpg is'), ('text', r'.cat\.jpg is'), ('large', r'.cat\.jpg.*100,000'),
+    ('long', '2,000 are enough'), ('none', 'Drop a JPEG file first')])
+def test_what_cannot_be_used_is_said(damage: str, said: str, jpeg: str, restorer: Restorer, tmp_path: Path) -> None:
+    path, caption = jpeg, ''
+    if damage == 'cut':
+        os.truncate(jpeg, os.path.getsize(jpeg) // 2)
+    elif damage == 'text':
+        Path(jpeg).write_text('no picture')
+    elif damage == 'large':
+        Image.new('RGB', (1000, 200)).save(jpeg)
+    elif damage == 'long':
+        caption = 'brown cat ' * 3000
+    else:
+        path = None
+    with pytest.raises(gr.Error, match=said):
+        restore(path, caption, 1., restorer, tmp_path)
+    assert not list(tmp_path.glob('*/*_restored.png'))
+
+
+def test_wrong_arguments_end_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(['app', '--weights', 'no_such_weights']) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('tgjar app: ') and 'no_such_weights does not exist' in error and error.count('\n') == 1
+    monkeypatch.setitem(sys.modules, 'gradio', None)
+    monkeypatch.delitem(sys.modules, 'tgjar_arch.app')
+    monkeypatch.delattr('tgjar_arch.app')
+    assert main(['app']) == 2
+    assert "pip install 'tgjar[app]'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Address of `tgjar app` in a process of its own, as it says it."""
+    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TMPDIR': str(tmp_path)}
+    process = subprocess.Popen([sys.executable, '-m', 'tgjar_arch', 'app', '--max-pixels', '400000'], text=True,
+                               env=environment, stderr=subprocess.PIPE, cwd=tmp_path)
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    try:
+        said = ''
+        for line in process.stderr:
+            said += line
+            if found := re.search(r'http://127\.0\.0\.1:\d+/', line):
+                yield found[0]
+                break
+        else:
+            pytest.fail(f'the page did not start:\n{said}')
+    finally:
+        process.send_signal(2)  # as Ctrl-C
+        assert process.wait(30) == 0
+        watchdog.cancel()
+        process.stderr.close()
+    assert not list(tmp_path.glob('tgjar_app_*')), 'uploads were left behind'
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium: apt-get install chromium')
+def test_in_a_browser(address: str, jpeg: str, tmp_path: Path) -> None:
+    """Upload, the file's caption appears, restore, the picture changes; a broken file is named; no other host asked."""
+    sync_api = pytest.importorskip('playwright.sync_api')
+    switches = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+                '--disable-component-update', '--disable-sync']
+    broken = tmp_path / 'broken.jpg'
+    broken.write_bytes(Path(jpeg).read_bytes()[:400])
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=switches)
+        page = browser.new_page(viewport={'width': 1280, 'height': 1000})
+        page.set_default_timeout(60_000)
+        asked: set[str] = set()
+        page.on('request', lambda request: asked.add(request.url))
+        page.goto(address)
+        page.set_input_files('#file input[type=file]', jpeg)
+        page.wait_for_function("document.querySelector('#caption textarea').value == 'a brown cat'")
+        page.wait_for_function("document.querySelectorAll('#slider img').length >= 2")
+
+        def shown() -> list[str]:
+            return [image.get_attribute('src') for image in page.query_selector_all('#slider img')]
+
+        assert len(set(shown())) == 1
+        page.click('#restore')
+        page.wait_for_function("document.querySelector('#note').innerText.includes('Restored with the caption')")
+        page.wait_for_function("new Set([...document.querySelectorAll('#slider img')].map(i => i.src)).size >= 2")
+        with page.expect_download() as download:
+            page.click('#result')
+        with Image.open(download.value.path()) as result:
+            assert result.size == (96, 96) and result.format == 'PNG'
+        page.screenshot(path=tmp_path / 'page.png')
+
+        page.reload()
+        page.set_input_files('#file input[type=file]', broken)
+        page.wait_for_selector('text=/broken\\.jpg.*(truncated|broken)/')
+        page.reload()
+        page.click('text=a white cup of espresso')
+        page.wait_for_function("document.querySelector('#caption textarea').value.includes('espresso')")
+        browser.close()
+    outside = {url for url in asked if not url.startswith((address, 'data:', 'blob:'))}
+    assert not outside
