@@ -22,6 +22,8 @@ from tgjar_arch.tokenizer import tokenizer_from_json
 from tgjar_arch.weights_file import ExportedWeights, read_weights
 
 Picture = TypeVar('Picture', Image.Image, np.ndarray, Tensor)
+# What networks raise whose arguments or state dict do not fit.
+_MISFITS = RuntimeError, TypeError, KeyError, AttributeError, IndexError, AssertionError, ArithmeticError
 
 
 class Restorer:
@@ -84,7 +86,7 @@ class Restorer:
         path = find_weights(path)
         try:
             return cls(read_weights(path), device, dtype)
-        except (RuntimeError, TypeError, KeyError) as error:  # what a state dict or arguments that do not fit raise
+        except _MISFITS as error:
             raise ValueError(f'weights file {path} does not fit the networks it names: {error}') from error
 
     def _build(self, network: dict, state: dict[str, Tensor]) -> torch.nn.Module:

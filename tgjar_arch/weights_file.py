@@ -1,7 +1,8 @@
 """One file with everything a restoration needs: weights, tokenizer and configuration, as safetensors.
 
 The file holds the tensors `net_g.*` and `net_t.*`; its metadata holds `network_g` and `network_t` (type and arguments,
-JSON), `tokenizer` (a tokenizer.json), `max_words` and the format's version. Reading it executes nothing.
+JSON), `tokenizer` (a tokenizer.json), `max_words` and the format's version. Reading it executes nothing, and what it
+names can be built without reading or fetching another file (`tgjar_arch.portable_network`).
 """
 
 import json
@@ -15,7 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tgjar_arch.portable_network import check_network
+
 _FORMAT = 'tgjar-1'
+_MOST_WORDS = 10_000  # of a caption: more would only take memory
 
 
 @dataclass
@@ -49,8 +53,12 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
 
     Raises:
         OSError: when the file cannot be written; an older one of that name is untouched.
+        ValueError: when `read_weights` would refuse it.
     """
     path = Path(path)
+    for label in ('network_g', 'network_t'):
+        if (network := getattr(weights, label)) is not None:
+            check_network(network, label)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f'net_g.{key}': value for key, value in weights.state_g.items()}
     metadata = {'format': _FORMAT, 'network_g': json.dumps(weights.network_g)}
@@ -60,6 +68,7 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
                      'max_words': str(weights.max_words)}
     if half:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    _check_finite(tensors, ' (--half ends at 65,504)' if half else '')
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, metadata=metadata)
@@ -75,7 +84,8 @@ def read_weights(path: str | Path) -> ExportedWeights:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is no such file.
+        ValueError: when it is no such file, its metadata are malformed or name what a file may not (`check_network`),
+            or a tensor has values that are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -91,11 +101,41 @@ def read_weights(path: str | Path) -> ExportedWeights:
         raise ValueError(f'weights file {path} was not written by `tgjar export` (format {metadata.get("format")!r}, '
                          f'expected {_FORMAT!r}).')
     tensors = {key: value.to(torch.float32) if value.is_floating_point() else value for key, value in tensors.items()}
+    try:
+        _check_finite(tensors)
+        network_g = check_network(_json(metadata, 'network_g'), 'network_g')
+        network_t, max_words = None, 0
+        if metadata.get('network_t'):
+            network_t = check_network(_json(metadata, 'network_t'), 'network_t')
+            max_words = _max_words(metadata.get('max_words'))
+            if not metadata.get('tokenizer'):
+                raise ValueError('it has a text encoder, network_t, but no tokenizer.')
+    except ValueError as error:
+        raise ValueError(f'weights file {path} cannot be used: {error}') from error
 
     def state(label: str) -> dict[str, Tensor]:
         prefix = f'net_{label}.'
         return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
-    network_t = metadata.get('network_t')
-    return ExportedWeights(json.loads(metadata['network_g']), state('g'), json.loads(network_t) if network_t else None,
-                           state('t'), metadata.get('tokenizer'), int(metadata.get('max_words', 0)))
+    return ExportedWeights(network_g, state('g'), network_t, state('t'), metadata.get('tokenizer'), max_words)
+
+
+def _json(metadata: dict[str, str], key: str) -> Any:
+    try:
+        return json.loads(metadata.get(key, ''))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'its {key} is missing or no JSON ({error}).') from error
+
+
+def _max_words(text: str | None) -> int:
+    if text is None or not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= _MOST_WORDS:
+        raise ValueError(f'its max_words must be a whole number from 1 to {_MOST_WORDS:,}, but is '
+                         f'{str(text)[:20]!r}.')
+    return int(text)
+
+
+def _check_finite(tensors: dict[str, Tensor], hint: str = '') -> None:
+    for key, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f'the tensor {key} has values that are NaN or infinite{hint}; a network with it restores '
+                             'nothing: take weights of an earlier iteration.')

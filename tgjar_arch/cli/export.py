@@ -13,6 +13,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from tgjar_arch.checkpoint import load_checkpoint
+from tgjar_arch.portable_network import check_network
 from tgjar_arch.weights_file import ExportedWeights, read_weights, write_weights
 
 
@@ -27,7 +28,7 @@ def collect(checkpoint: Path, averaged: bool = True, without_text: bool = False)
 
     Raises:
         FileNotFoundError: when there is no such checkpoint, or the text encoder's is not beside it.
-        ValueError: when it was not written by TGJARModel.
+        ValueError: when it was not written by TGJARModel, or names a network that a weights file may not.
     """
     net_g_file = find_checkpoint(checkpoint)
     network_g, state_g, _ = _read(net_g_file, averaged)
@@ -71,7 +72,11 @@ def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:
         raise ValueError(f'{path} does not say which network it is; only checkpoints that TGJARModel wrote can be '
                          'exported.')
     state = content['params_ema'] if averaged and 'params_ema' in content else content['params']
-    return json.loads(content['network']), state, content
+    try:
+        network = check_network(json.loads(content['network']), 'network')
+    except (ValueError, TypeError) as error:
+        raise ValueError(f'{path} cannot be exported: {error}') from error
+    return network, state, content
 
 
 def _gather(path: Path, averaged: bool, without_text: bool) -> tuple[ExportedWeights, Path]:
