@@ -41,7 +41,7 @@ def weights(tmp_path):
 
 
 @pytest.mark.parametrize('kind', OPTIONS)
-@pytest.mark.parametrize('size', [(51, 37), (64, 8)])
+@pytest.mark.parametrize('size', [(51, 37), (64, 8), (20, 5)])
 def test_the_words_share_every_pixel(kind, size):
     restorer = Restorer(exported(kind), 'cpu')
     image = picture(*size)

@@ -190,22 +190,23 @@ def test_200_files_with_20_broken_ones_and_a_stop_in_between(tmp_path, weights, 
 
 def test_a_folder_with_bad_files(tmp_path, weights, capsys):
     root, out = tmp_path / 'in', tmp_path / 'out'
-    jpegs(root, ['a.jpg', 'deep/b.jpg', 'c.jpg', 'small.jpg'])
+    jpegs(root, ['a.jpg', 'deep/b.jpg', 'c.jpg'])
+    jpegs(root, ['small.jpg'], size=(5, 3))
     (root / 'c.jpg').write_bytes((root / 'c.jpg').read_bytes()[:-300])
     (root / 'empty.jpg').write_bytes(b'')
     (root / 'text.jpg').write_text('no image')
-    jpegs(root, ['small.jpg'], size=(5, 5))
     arguments = ['-i', str(root), '-o', str(out), '--weights', str(weights), '--quiet']
     assert restore.main(arguments) == 1
     captured = capsys.readouterr()
-    assert '2 restored' in captured.out and '4 failed' in captured.out
-    for name in ('c.jpg', 'empty.jpg', 'text.jpg', 'small.jpg'):
+    assert '3 restored' in captured.out and '3 failed' in captured.out
+    for name in ('c.jpg', 'empty.jpg', 'text.jpg'):
         assert f'failed: {root / name}' in captured.err
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob('*') if path.is_file())
-    assert written == ['a.png', 'deep/b.png']
+    assert written == ['a.png', 'deep/b.png', 'small.png']
+    assert Image.open(out / 'small.png').size == (5, 3)
     stamp = (out / 'a.png').stat().st_mtime_ns
     assert restore.main(arguments) == 1
-    assert '0 restored' in (text := capsys.readouterr().out) and '2 already there' in text
+    assert '0 restored' in (text := capsys.readouterr().out) and '3 already there' in text
     assert (out / 'a.png').stat().st_mtime_ns == stamp
     assert restore.main([*arguments, '--overwrite']) == 1
     assert (out / 'a.png').stat().st_mtime_ns > stamp

@@ -1,9 +1,11 @@
 """`Restorer` in Python: arrays, pictures and tensors, batches, precision, text strength and tiles."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
-from photo_files import picture
+from photo_files import cmyk_profile, exif, picture, saved, swapped_profile
 from PIL import Image
 from torch import nn
 
@@ -81,6 +83,70 @@ def test_array_picture_and_tensor_give_one_result(restorer, pixels):
 def test_other_modes_of_pictures_become_rgb(restorer):
     grey = picture().convert('L')
     assert np.array_equal(np.asarray(restorer(grey)), restorer(np.asarray(grey.convert('RGB'))))
+
+
+def reopened(image, kind='PNG', **how):
+    return Image.open(io.BytesIO(saved(image, kind, **how)))
+
+
+def test_16_bits_keep_their_upper_8(restorer):
+    grey = np.asarray(picture().convert('L'))
+    deep = reopened(Image.fromarray(grey.astype(np.uint16) * 257))
+    assert deep.mode == 'I;16'
+    expected = restorer(np.repeat(grey[..., None], 3, axis=2))
+    assert expected.std() > 20 and np.array_equal(np.asarray(restorer(deep)), expected)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_turned_picture_is_restored_as_stored_and_comes_back_upright(restorer, orientation):
+    stored = reopened(picture(), 'JPEG', quality=10, exif=exif(orientation))
+    upright = restorer(stored)
+    expected = Image.fromarray(restorer(np.asarray(stored)))
+    steps = {2: [0], 3: [3], 4: [1], 5: [5], 6: [4], 7: [6], 8: [2]}  # of PIL's Transpose
+    for step in steps.get(orientation, ()):
+        expected = expected.transpose(step)
+    assert np.array_equal(np.asarray(upright), np.asarray(expected))
+    assert upright.getexif().get(0x0112, 1) == reopened(upright).getexif().get(0x0112, 1) == 1
+
+
+def test_profile_and_transparency_are_kept(restorer):
+    image = picture()
+    alpha = Image.fromarray(np.arange(51 * 37, dtype=np.uint16).reshape(37, 51).astype(np.uint8))
+    image.putalpha(alpha)
+    out = restorer(reopened(image, icc_profile=swapped_profile(), exif=exif(6)))
+    assert out.mode == 'RGBA' and out.size == (37, 51) and out.info == {'icc_profile': swapped_profile()}
+    assert np.array_equal(np.asarray(out)[..., 3], np.rot90(np.asarray(alpha), -1))
+    assert np.array_equal(np.asarray(out)[..., :3], np.rot90(restorer(np.asarray(picture())), -1))
+    assert reopened(out).info['icc_profile'] == swapped_profile()
+    assert restorer(picture()).mode == 'RGB' and restorer(picture()).info == {}
+    ink = restorer(reopened(Image.new('CMYK', (16, 16), (255, 0, 0, 0)), 'JPEG', icc_profile=cmyk_profile()))
+    assert ink.mode == 'RGB' and ink.info == {}
+    assert np.asarray(ink).mean((0, 1))[0] > np.asarray(ink).mean((0, 1))[2] + 50  # the profile's ink is red
+
+
+def test_views_of_any_strides(restorer, pixels):
+    for view in (lambda a: a[..., ::-1], lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a[::2, ::3]):
+        for tile in (0, 64):
+            given = view(pixels)
+            assert np.array_equal(restorer(given, tile=tile), restorer(np.ascontiguousarray(given), tile=tile))
+
+
+@pytest.mark.parametrize('size', [(1, 1), (5, 7), (7, 200), (90, 3)])
+def test_pictures_below_a_block_are_filled_up_to_one(restorer, size):
+    small = np.asarray(picture(*size[::-1]))
+    filled = np.pad(small, (*((0, max(8 - side, 0)) for side in size), (0, 0)), mode='edge')
+    expected = restorer(filled, CAPTIONS[0], tile=0)[:size[0], :size[1]]
+    assert np.array_equal(restorer(small, CAPTIONS[0]), expected)
+    assert np.abs(restorer(small, CAPTIONS[0], tile=64).astype(int) - expected).max() <= 1
+    for tile in (None, 64):
+        out = restorer(tensor(small)[None], CAPTIONS[0], tile=tile)
+        assert out.shape == (1, 3, *size) and np.abs(steps(out[0]) - expected).max() < 1.01
+    assert restorer(Image.fromarray(small), CAPTIONS[0]).size == size[::-1]
+    assert restorer.restore(tensor(small)[None], [CAPTIONS[0]]).shape == (1, 3, *size)
+
+
+def test_bytes_that_are_no_utf_8_do_not_count(restorer, pixels):
+    assert np.array_equal(restorer(pixels, 'a red\udcff bird'), restorer(pixels, 'a red bird'))
 
 
 def test_a_batch_is_its_images(restorer, pixels):
@@ -164,13 +230,23 @@ def test_a_network_that_sees_the_whole_picture_is_not_tiled(pixels, tmp_path):
     (lambda r, p: r(p[..., 0]), r'but got \(75, 91\) uint8'),
     (lambda r, p: r(torch.tensor(p).permute(2, 0, 1)), 'RGB float in .* torch.uint8'),
     (lambda r, p: r(tensor(p)[None, None]), r'\(1, 1, 3, 75, 91\)'),
-    (lambda r, p: r(tensor(p)[None], CAPTIONS), '1 images were given with 2 captions'),
+    (lambda r, p: r(tensor(p)[None], CAPTIONS), '1 image was given with 2 captions'),
+    (lambda r, p: r(tensor(p).expand(3, -1, -1, -1), CAPTIONS), '3 images were given with 2 captions'),
+    (lambda r, p: r(p, 5), "a caption is a text or None, and of a batch a list of them, but is '5'"),
+    (lambda r, p: r(p, b'a bird'), 'a caption is a text or None'),
+    (lambda r, p: r(tensor(p)[None], [5]), r"a caption is a text or None, .* but is '\[5\]'"),
     (lambda r, p: r(p, CAPTIONS), '1 image was given with 2 captions'),
     (lambda r, p: r(p, 'x', text_strength=-1), 'text_strength must be 0'),
     (lambda r, p: r(p, 'x', text_strength=float('inf')), 'text_strength must be 0'),
     (lambda r, p: r(p, tile=8), 'at least 64 pixels'),
-    (lambda r, p: r(p[:5]), 'H and W at least 8'),
-    (lambda r, p: r.restore(tensor(p)[None], []), '1 images were given with 0 captions'),
+    (lambda r, p: r(p, tile=64.5), 'tile must be a whole number of pixels, 0 or None, but is 64.5'),
+    (lambda r, p: r(p, tile=True), 'but is True'),
+    (lambda r, p: r(p, tile='64'), "but is '64'"),
+    (lambda r, p: r(p[:0, :0]), r'Restorer got an image \(0, 0, 3\), which has no pixels'),
+    (lambda r, p: r(tensor(p)[:, :0]), r'images \(3, 0, 91\), which have no pixels'),
+    (lambda r, p: r(Image.new('RGB', (0, 0))), 'a picture of 0 x 0, which has no pixels'),
+    (lambda r, p: r(Image.new('F', (16, 16))), r'given to Restorer stores its pixels as F \(32-bit floating point\)'),
+    (lambda r, p: r.restore(tensor(p)[None], []), '1 image was given with 0 captions'),
 ])
 def test_mistakes_are_named(restorer, pixels, call, message):
     with pytest.raises(ValueError, match=message):
@@ -182,6 +258,7 @@ def test_a_dtype_that_is_none(path):
         Restorer.from_pretrained(path, 'cpu', torch.int8)
 
 
-@pytest.mark.parametrize('caption', ['🦜🦜🦜', '', '   ', 'bird ' * 3000, 'ein kleiner gelber Vogel', '\x00 \n\t'])
+@pytest.mark.parametrize('caption', ['🦜🦜🦜', '', '   ', 'bird ' * 3000, 'ein kleiner gelber Vogel', '\x00 \n\t',
+                                     'a red\udcff\udce4 bird'])
 def test_any_caption_is_accepted(restorer, caption):
     assert restorer(np.full((16, 16, 3), 99, np.uint8), caption).shape == (16, 16, 3)

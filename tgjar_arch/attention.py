@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tgjar_arch.blocks import upsample
+from tgjar_arch.file_captions import clean
 from tgjar_arch.lite_generator_arch import TGJARLiteGenerator
+from tgjar_arch.padded import enlarged
+from tgjar_arch.pictures import open_picture
 from tgjar_arch.restorer import Restorer
 
 MAX_PIXELS = 2_000_000  # computed in one piece: 18 words then take 2.4 GB on a CPU, 0.9 of them for the libraries
@@ -64,7 +67,7 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
         Words and maps. A map lies on the picture where the decoder puts its features.
 
     Raises:
-        ValueError: when the networks have no attention, the picture is too large or too small, the caption has no known
+        ValueError: when the networks have no attention, the picture is too large, the caption has no known
             word, or there is no such LFM.
     """
     check_attention(restorer)
@@ -72,21 +75,19 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
     if scale is not None and scale not in range(1, len(net.lfms) + 1):
         raise ValueError(f'scale must be 1 to {len(net.lfms)}, the LFMs of {restorer.name}, or None for their mean, '
                          f'but is {scale!r}.')
-    pixels = np.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f'word_attention expects an RGB image (H, W, 3) uint8, but got {pixels.shape} {pixels.dtype}.')
+    pixels = np.ascontiguousarray(open_picture(image, 'word_attention').pixels)  # torch takes no negative strides
     height, width = pixels.shape[:2]
     check_size(width, height)
     text = restorer.encode([caption])
     read = text.mask[0]
     if not read.any():
         raise ValueError(f'the caption {caption[:60]!r} has no word that the tokenizer knows: there is no attention.')
-    ids, _ = restorer.tokenizer.pad(restorer.tokenizer.encode(caption), restorer.max_words)
+    ids, _ = restorer.tokenizer.pad(restorer.tokenizer.encode(clean(caption)), restorer.max_words)
     words = [_readable(restorer.tokenizer.decode([i])[0]) for i in ids[read.cpu()].tolist()]
 
     lq = torch.tensor(pixels, device=restorer.device).permute(2, 0, 1)[None] / 255.
     with torch.no_grad(), _recorded(net, read) as recorded:
-        net(lq.contiguous(memory_format=torch.channels_last), text)
+        net(enlarged(lq).contiguous(memory_format=torch.channels_last), text)
     chosen = recorded if scale is None else [recorded[scale - 1]]
     total: Tensor | None = None
     for attention in chosen:

@@ -24,7 +24,7 @@ _SIGNATURE = re.compile(rb'\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*|\0
 # (horizontal, vertical) sampling of the luma against the chroma
 _CHROMA = {(1, 1): '4:4:4', (2, 1): '4:2:2', (2, 2): '4:2:0', (1, 2): '4:4:0', (4, 1): '4:1:1', (4, 2): '4:1:0'}
 _GREY_MODES = ('1', 'L', 'LA', 'La', 'I;16', 'I;16L', 'I;16B', 'I;16N')
-_COLOUR_MODES = ('RGB', 'RGBA', 'RGBa', 'RGBX', 'P', 'PA', 'CMYK', 'YCbCr')
+_COLOUR_MODES = ('RGB', 'RGBA', 'RGBa', 'RGBX', 'P', 'PA', 'CMYK', 'YCbCr', 'HSV')  # no file has the last
 _STRIP = 256  # rows
 _pillow_limit = threading.Lock()
 
@@ -187,17 +187,22 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
         # Of a TIFF's pages and a phone's extra pictures the first is the photo; an animation has none.
         if kind in ('PNG', 'WEBP') and getattr(image, 'n_frames', 1) > 1:
             raise ValueError(f'{path} is an animation of {image.n_frames} frames; save one of them as a picture.')
-        if image.mode not in _GREY_MODES + _COLOUR_MODES:
-            raise ValueError(f'{path} stores its pixels as {image.mode} ({_mode_words(image.mode)}), which has no '
-                             '8-bit RGB picture; convert it first.')
+        check_mode(image, str(path))
         bit_depth = _bit_depth(image, path)
         load(image, path)
         jpeg = _jpeg_facts(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else None
         is_grey = image.mode in _GREY_MODES
-        icc = image.info.get('icc_profile') or None
-        pixels, alpha, icc = _rgb(image, icc)
-        return Photo(path, _FORMATS[kind], pixels, is_grey, alpha, bit_depth, _orientation(image), icc, _exif(image),
+        pixels, alpha, icc = rgb_of(image)
+        return Photo(path, _FORMATS[kind], pixels, is_grey, alpha, bit_depth, orientation_of(image), icc, _exif(image),
                      xmp_of(image), image.info.get('comment') if jpeg else None, jpeg)
+
+
+def check_mode(image: Image.Image, name: str) -> None:
+    """Raises ValueError when an image has no 8-bit RGB picture, as one of 32 bits a sample; `name` is for the message.
+    """
+    if image.mode not in _GREY_MODES + _COLOUR_MODES:
+        raise ValueError(f'{name} stores its pixels as {image.mode} ({_mode_words(image.mode)}), which has no '
+                         '8-bit RGB picture; convert it first.')
 
 
 def _mode_words(mode: str) -> str:
@@ -231,8 +236,12 @@ def _bit_depth(image: Image.Image, path: Path) -> int:
     return 8
 
 
-def _rgb(image: Image.Image, icc: bytes | None) -> tuple[np.ndarray, np.ndarray | None, bytes | None]:
-    """Return (H, W, 3) RGB, (H, W) alpha or None, and the colour profile that holds for the result."""
+def rgb_of(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, bytes | None]:
+    """Return (H, W, 3) RGB and (H, W) alpha, uint8, and the colour profile that holds for the result.
+
+    Alpha is None for an opaque image, the profile for sRGB. Of 16 bits a sample the upper 8 are kept.
+    """
+    icc = image.info.get('icc_profile') or None
     if image.mode == 'CMYK':
         # Pillow takes all CMYK and YCCK files as inverted, as Adobe writes them; so does everyone else.
         return _array(_cmyk_to_srgb(image, icc), 'RGB'), None, None
@@ -266,7 +275,8 @@ def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     return image.convert('RGB')
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """Return EXIF's orientation of an image that Pillow opened and loaded, 1 (upright) to 8."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # broken metadata must not stop a whole picture

@@ -14,7 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from tgjar_arch.datasets.quantisation import quantisation_maps, tables_as_stored, thumbnail
-from tgjar_arch.padded import run_padded
+from tgjar_arch.file_captions import clean
+from tgjar_arch.padded import enlarged, enlarged_parts, run_padded
+from tgjar_arch.pictures import open_picture
 from tgjar_arch.shipped import find_weights
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.tiling import can_tile, choose_tile, memory_for, restore_in_tiles
@@ -99,7 +101,8 @@ class Restorer:
         """Text features of captions; '' is no caption. None if the networks take no text."""
         if not self.takes_text:
             return None
-        padded = [self.tokenizer.pad(self.tokenizer.encode(caption), self.max_words) for caption in captions]
+        # Cleaned: bytes that are no UTF-8 reach Python as lone surrogates, which no tokenizer takes.
+        padded = [self.tokenizer.pad(self.tokenizer.encode(clean(caption)), self.max_words) for caption in captions]
         ids, mask = (torch.stack(part).to(self.device) for part in zip(*padded, strict=True))
         with torch.no_grad():
             return self.net_t(ids, mask)
@@ -121,8 +124,7 @@ class Restorer:
         Raises:
             ValueError: when the number of captions or the extra inputs are not as said.
         """
-        if len(captions) != len(lq):
-            raise ValueError(f'{len(lq)} images were given with {len(captions)} captions.')
+        captions = _captions_of(captions, len(lq))
         extra = {key: value.to(self.device) for key, value in (extra_inputs or {}).items()}
         if set(extra) != set(self.extra_inputs):
             raise ValueError(f'{self.name} expects the extra inputs {list(self.extra_inputs)}, but got {list(extra)}.')
@@ -147,34 +149,37 @@ class Restorer:
             progress: called with the number of tiles done and of all, where there are tiles.
 
         Returns:
-            The restored image, of the kind and size given; of a tensor also on its device and in its dtype.
+            The restored image, of the kind and size given; of a tensor also on its device and in its dtype. A PIL image
+            is RGB with the colour profile of the one given (CMYK becomes sRGB), RGBA where that is transparent, and
+            turned upright as its EXIF data say, without them.
 
         Raises:
-            ValueError: when an argument is not as said, the image is too small for the network, or it has no
-                quantisation tables where they are needed.
+            ValueError: when an argument is not as said, or the image has no pixels, or no quantisation tables where
+                they are needed.
         """
-        if tile is not None and tile and not self.can_tile:
+        if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int | np.integer)):
+            raise ValueError(f'tile must be a whole number of pixels, 0 or None, but is {tile!r}.')
+        if tile and not self.can_tile:
             raise ValueError(f'{self.name} cannot be restored with in tiles without seams: what it does with a pixel '
                              'may depend on the whole picture; leave the tile size out, or take a smaller picture.')
         if isinstance(image, Tensor):
             return self._restore_tensor(image, caption, text_strength, tile, tables, progress)
-        pixels = np.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image)
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-            raise ValueError(f'Restorer expects an RGB image (H, W, 3) uint8, but got {pixels.shape} {pixels.dtype}; a '
-                             'tensor may be (3, H, W) or (N, 3, H, W) float.')
+        opened = open_picture(image, 'Restorer')
+        pixels = opened.pixels
         restored = np.empty(pixels.shape, np.uint8)
 
         def read(rows: slice, columns: slice) -> Tensor:
-            return torch.tensor(pixels[rows, columns], device=self.device).permute(2, 0, 1)[None] / 255.
+            part = np.ascontiguousarray(pixels[rows, columns])  # torch takes no negative strides, as of a mirror image
+            return torch.tensor(part, device=self.device).permute(2, 0, 1)[None] / 255.
 
         def write(rows: slice, columns: slice, result: Tensor) -> None:
             steps = (result[0].clamp(0, 1) * 255).round().to(torch.uint8)
             restored[rows, columns] = steps.permute(1, 2, 0).cpu().numpy()
 
         extra = self._read_extra_inputs(image, pixels, tables)
-        captions = [_one_caption(caption)]
-        self._restore_parts(read, write, pixels.shape[:2], captions, text_strength, tile, extra, progress)
-        return Image.fromarray(restored) if isinstance(image, Image.Image) else restored
+        self._restore_parts(read, write, pixels.shape[:2], _captions_of(caption, 1), text_strength, tile, extra,
+                            progress)
+        return opened.to_pil(restored) if isinstance(image, Image.Image) else restored
 
     def _restore_tensor(self, images: Tensor, caption: str | Sequence[str | None] | None, text_strength: float,
                         tile: int | None, tables: np.ndarray | None,
@@ -182,10 +187,10 @@ class Restorer:
         if images.ndim not in (3, 4) or images.shape[-3] != 3 or not images.is_floating_point():
             raise ValueError('Restorer expects a tensor (3, H, W) or (N, 3, H, W), RGB float in [0, 1], but got '
                              f'{tuple(images.shape)} {images.dtype}.')
+        if not all(images.shape[-2:]):
+            raise ValueError(f'Restorer got images {tuple(images.shape)}, which have no pixels.')
         batch = images if images.ndim == 4 else images[None]
-        captions = [caption] * len(batch) if caption is None or isinstance(caption, str) else list(caption)
-        if len(captions) != len(batch):
-            raise ValueError(f'{len(batch)} images were given with {len(captions)} captions.')
+        captions = _captions_of(caption, len(batch))
         extra: dict[str, Tensor] = {}
         if self.extra_inputs:
             pixels = (batch.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -228,14 +233,16 @@ class Restorer:
 
     def _restore_whole(self, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]],
                        extra: Mapping[str, Tensor]) -> Tensor:
-        lq = lq.to(self.device, torch.float32, memory_format=torch.channels_last)
+        height, width = lq.shape[2:]
+        lq = enlarged(lq.to(self.device, torch.float32)).contiguous(memory_format=torch.channels_last)
+        extra = {key: enlarged(value) for key, value in extra.items()}
         result = None
         with torch.no_grad(), self._autocast():
             for weight, text in conditions:
                 given = {**extra, 'text': text} if self.takes_text else extra
                 out = run_padded(self.net_g, lq, lambda x, given=given: self.net_g(x, **given)).float()
                 result = out * weight if result is None else result.add_(out, alpha=weight)
-        return result.clamp_(0, 1)
+        return result[:, :, :height, :width].clamp_(0, 1)
 
     def _restore_parts(self, read: Callable, write: Callable, size: tuple[int, int], captions: list[str | None],
                        text_strength: float, tile: int | None, extra: Mapping[str, Tensor],
@@ -248,6 +255,7 @@ class Restorer:
             rows, columns = (slice(0, length) for length in size)
             write(rows, columns, self._restore_whole(read(rows, columns), conditions, extra))
             return
+        read, write, size = enlarged_parts(read, write, size)
         with torch.no_grad(), self._autocast():
             restore_in_tiles(self.net_g, read, write, size, self.device, conditions, tile, progress)
 
@@ -263,17 +271,24 @@ class Restorer:
                                  'give the JPEG file itself, or take weights of another network.')
             extra['qmaps'] = quantisation_maps(tables, *pixels.shape[:2])[None].to(self.device)
         if 'thumbnail' in self.extra_inputs:
-            extra['thumbnail'] = thumbnail(pixels[..., ::-1], self.net_g.thumbnail_size)[None].to(self.device)
+            bgr = np.ascontiguousarray(pixels[..., ::-1])
+            extra['thumbnail'] = thumbnail(bgr, self.net_g.thumbnail_size)[None].to(self.device)
         return extra
 
 
-def _one_caption(caption: str | Sequence[str | None] | None) -> str | None:
-    """The caption of a single image, given as a text or as a list with one."""
-    if caption is None or isinstance(caption, str):
-        return caption
-    if len(caption) != 1:
-        raise ValueError(f'1 image was given with {len(caption)} captions.')
-    return caption[0]
+def _captions_of(caption: str | Sequence[str | None] | None, count: int) -> list[str | None]:
+    """One caption for each of `count` images.
+
+    Raises:
+        ValueError: when there are more or fewer, or one is no text.
+    """
+    captions = [caption] * count if caption is None or isinstance(caption, str) else caption
+    if not isinstance(captions, Sequence) or not all(isinstance(one, str | None) for one in captions):
+        raise ValueError(f'a caption is a text or None, and of a batch a list of them, but is {str(caption)[:60]!r}.')
+    if len(captions) != count:
+        images = '1 image was' if count == 1 else f'{count} images were'
+        raise ValueError(f'{images} given with {len(captions)} captions.')
+    return list(captions)
 
 
 def _usable_device(device: str | torch.device | None) -> torch.device:
