@@ -21,8 +21,14 @@ def test_it_is_the_same_every_time():
     assert mean_interval(values) == mean_interval(values) != mean_interval(values, seed=1)
 
 
-def test_equal_values_and_one_value_have_no_width():
-    assert mean_interval([3.] * 7).half == mean_interval([3.]).half == 0
+def test_equal_values_have_no_width():
+    assert mean_interval([3.] * 7).half == 0
+
+
+def test_one_value_has_no_interval():
+    alone, pair = mean_interval([3.]), paired_interval([1.], [3.])
+    assert (alone.mean, alone.count) == (3, 1) and (pair.mean, pair.count) == (2, 1)
+    assert all(math.isnan(value) for value in (alone.low, alone.high, alone.half, pair.low, pair.half))
 
 
 def test_pairs_are_compared_image_by_image():

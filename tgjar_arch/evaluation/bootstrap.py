@@ -3,6 +3,7 @@
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13: the percentile interval.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `count` images and its 95 % interval."""
+    """A mean over `count` images and its 95 % interval, NaN where there is none."""
 
     mean: float
     low: float
@@ -27,7 +28,8 @@ class Interval:
 def mean_interval(values: Sequence[float], resamples: int = 1000, seed: int = 0) -> Interval:
     """The mean of `values` and its 95 % interval over bootstrap resamples of them, always the same for the same values.
 
-    It says how far another test set of the same size and kind might differ, not how far another training might.
+    It says how far another test set of the same size and kind might differ, not how far another training might. One
+    value has no interval: its resamples are all the same, which says nothing.
 
     Args:
         values: one score an image, at least one.
@@ -40,6 +42,8 @@ def mean_interval(values: Sequence[float], resamples: int = 1000, seed: int = 0)
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or not scores.size:
         raise ValueError(f'a mean needs one score an image, at least one, but got an array {scores.shape}.')
+    if scores.size < 2:
+        return Interval(float(scores.mean()), math.nan, math.nan, scores.size)
     rng = np.random.default_rng(seed)
     means = np.empty(resamples)
     for k in range(resamples):  # not as one array: 1,000 x 2,933 indices would take more memory than time saved
