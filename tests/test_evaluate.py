@@ -60,8 +60,8 @@ def test_tables_of_two_methods(cub, tmp_path, capsys):
     assert float(measured[1, 'TGJAR']['psnr']) == pytest.approx(np.mean(ours), abs=1e-4)
 
     text = (out / 'tables.md').read_text(encoding='utf-8')
-    for part in ('PSNR ↑', 'a*b* error ↓', '(form of Table 2)', 'JPEG (paper)', 'Images: 3 of', 'CIELAB', '± ', '**',
-                 "Right captions against another image's", f'weights of {weights}'):
+    for part in ('PSNR ↑', 'a*b* error ↓', '(form of Table 2)', 'JPEG (paper, CUB', 'Images: 3 of', 'CIELAB',
+                 '± ', '**', "Right captions against another image's", f'weights of {weights}'):
         assert part in text, part
     printed = capsys.readouterr()
     assert text in printed.out and f'{out}/captions_wrong.csv' in printed.out and 'left out' not in printed.err
@@ -152,6 +152,44 @@ def test_what_cannot_start_says_why(photos, tmp_path, capsys, monkeypatch, argum
     printed = capsys.readouterr()
     assert message in printed.err and printed.err.count('\n') == 1 and not printed.out
     assert not (tmp_path / 'out').exists()
+
+
+def test_methods_are_checked_before_metrics_are_loaded(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measures, 'build_measures', lambda names: pytest.fail('the metrics were loaded first'))
+    (tmp_path / 'w.safetensors').write_text('x')
+    for path, message in (('no_such', 'there is no folder or file no_such'),
+                          (tmp_path / 'w.safetensors', 'is no safetensors file')):
+        assert run(photos(folder=f'set{len(message)}'), '--method', f'X={path}', '-o', tmp_path / 'out') == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_quality_that_the_weights_are_not_for_is_warned_of(cub, tmp_path, capsys):
+    weights, out = write_tiny(tmp_path / 'w.safetensors', captions_of(cub)), tmp_path / 'out'
+    assert run(cub, '--method', f'TGJAR={weights}', '--qf', 40, 41, '-o', out, *FAST) == 0
+    line = 'TGJAR: w.safetensors is for JPEG quality up to 40, and is measured at 41 too'
+    assert f'warning: {line}' in capsys.readouterr().err
+    assert f'- {line}' in (out / 'tables.md').read_text(encoding='utf-8')
+
+
+def test_pictures_of_other_images_are_marked(cub, tmp_path):
+    pictures = {'A': ('astronaut', 'chelsea'), 'B': ('astronaut', 'coffee'), 'C': ('coffee', 'astronaut')}
+    for name in pictures:
+        for image in pictures[name]:
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(compress(bgr(cub / f'{image}.png'), 5)[..., ::-1]).save(tmp_path / name / f'{image}.png')
+    methods = [text for name in 'ABC' for text in ('--method', f'{name}={tmp_path / name}')]
+    assert run(cub, *methods, '-o', tmp_path / 'out', *FAST) == 1
+    text = (tmp_path / 'out' / 'tables.md').read_text(encoding='utf-8')
+    line, = {line for line in text.splitlines() if line.startswith('† QF 1') and 'a*b*' in line}
+    assert 'A without 1 of the 2 and with 1 more than the 2 (PSNR, a*b* error)' in line
+    marked = {row['method']: row['on_other_images'] for row in rows(tmp_path / 'out' / 'table.csv')}
+    assert (marked['A'], marked['B'], marked['C']) == ('psnr ab_error', '', '')
+
+
+def test_training_images_have_no_figures_of_the_paper(photos, tmp_path):
+    for part, count in (('train', 0), ('test', 6)):
+        assert run(photos(size=48, folder=f'cub/{part}'), '-o', tmp_path / part, *FAST) == 0
+        assert sum(row['source'] == 'paper' for row in rows(tmp_path / part / 'table.csv')) == count
 
 
 def test_default_metrics_without_weights_are_left_out(monkeypatch, tmp_path):

@@ -8,11 +8,21 @@ import pytest
 import torch
 from PIL import Image
 
+from tgjar_arch import shipped
 from tgjar_arch.baselines.qgcn_arch import QGCN
 from tgjar_arch.checkpoint import save_atomically
 from tgjar_arch.datasets.jpeg import compress
-from tgjar_arch.evaluation.methods import FolderMethod, build_methods, match_names, parse_methods
+from tgjar_arch.evaluation.methods import (
+    FolderMethod,
+    Spec,
+    build_methods,
+    find_paths,
+    match_names,
+    parse_methods,
+    quality_warnings,
+)
 from tgjar_arch.evaluation.network_method import folder_name, load_restorer, restored_path
+from tgjar_arch.evaluation.paper import paper_rows
 from tgjar_arch.evaluation.test_set import EvaluationSet, decode_image, wrong_captions
 from tgjar_arch.generator_arch import TGJARGenerator
 from tgjar_arch.restorer import Restorer
@@ -70,6 +80,52 @@ def test_methods_as_written():
     specs = parse_methods(['jpeg', 'A=x', 'B=y/{qf}', 'C@1=p', 'C@5=q=r'], [1, 5])
     assert [spec.name for spec in specs] == ['JPEG', 'A', 'B', 'C']
     assert [spec.paths for spec in specs] == [{}, {None: 'x'}, {1: 'y/1', 5: 'y/5'}, {1: 'p', 5: 'q=r'}]
+
+
+LABELS = [row.method for choice in ('table3', 'table6') for row in paper_rows(choice)]
+
+
+@pytest.mark.parametrize('label', LABELS)
+def test_the_papers_rows_can_be_named(label):
+    assert parse_methods([f'{label}=x=y'], [1]) == [Spec(label, {None: 'x=y'})]
+    assert parse_methods([f' {label} = results/{{qf}}'], [1, 5]) == [Spec(label, {1: ' results/1', 5: ' results/5'})]
+    assert parse_methods([f'{label}@5=x'], [1, 5]) == [Spec(label, {5: 'x'})]
+    with pytest.raises(ValueError, match="'7' is none of the quality factors"):
+        parse_methods([f'{label}@7=x'], [1, 5])
+
+
+def test_all_rows_of_an_ablation_are_told_apart():
+    assert len(LABELS) == 12
+    assert [spec.name for spec in parse_methods([f'{label}=x' for label in LABELS], [1])] == LABELS
+    assert parse_methods(['lambda_1=0.1'], [1]) == [Spec('lambda_1', {None: '0.1'})]  # no path behind it
+
+
+def test_shipped_weights_go_by_name(images, tmp_path, monkeypatch):
+    (tmp_path / 'weights').mkdir()
+    for name in ('tgjar_cub_qf1', 'other'):
+        write_tiny(tmp_path / 'weights' / f'{name}.safetensors', ['a bird'])
+    monkeypatch.setattr(shipped, 'FOLDER', tmp_path / 'weights')
+    monkeypatch.chdir(tmp_path)
+    specs = find_paths(parse_methods(['A=tgjar_cub_qf1', 'B=other.safetensors', 'C@1=tgjar_cub_qf1', 'C@5=other'],
+                                     [1, 5]))
+    files = {name: str(tmp_path / 'weights' / f'{name}.safetensors') for name in ('tgjar_cub_qf1', 'other')}
+    assert [spec.paths for spec in specs] == [{None: files['tgjar_cub_qf1']}, {None: files['other']},
+                                              {1: files['tgjar_cub_qf1'], 5: files['other']}]
+    row, = build_methods(specs[:1], images, [1], tmp_path, device='cpu')
+    assert files['tgjar_cub_qf1'] in row.describe(1)
+    with pytest.raises(FileNotFoundError, match='X: there is no folder or file bird, and shipped weights are tgjar'):
+        find_paths(parse_methods(['X=bird'], [1]))
+    (tmp_path / 'other').mkdir()  # a folder of that name is meant
+    assert find_paths(parse_methods(['X=other'], [1])) == [Spec('X', {None: 'other'})]
+
+
+def test_quality_that_weights_are_not_for():
+    specs = [Spec('JPEG'), Spec('A', {None: str(shipped.FOLDER / 'tgjar_cub_qf1.safetensors')}),
+             Spec('B', {8: 'mine.safetensors', 60: 'mine.safetensors'}), Spec('C', {None: 'folder'})]
+    assert quality_warnings(specs, [1, 8]) == []
+    first, second = quality_warnings(specs, [8, 9, 60])
+    assert first.startswith('A: tgjar_cub_qf1.safetensors is for JPEG quality up to 8, and is measured at 9, 60 too')
+    assert second.startswith('B: mine.safetensors is for JPEG quality up to 40, and is measured at 60 too')
 
 
 @pytest.mark.parametrize('texts, message', [

@@ -54,9 +54,11 @@ def test_the_full_model_is_one_row_of_three_tables():
 
 
 @pytest.mark.parametrize('path, dataset', [
-    ('data/cub/test', 'cub'), ('/data/CUB_200_2011', 'cub'), ('oxford-102/test', 'oxford102'), ('kodak', 'kodak'),
-    ('cub/kodak_like', 'kodak'), ('cubes', None)])
-def test_data_set_of_a_path(path, dataset):
+    ('data/cub/test', 'cub'), ('cub_test', 'cub'), ('oxford-102/test.lmdb', 'oxford102'), ('kodak', 'kodak'),
+    ('coco/test2017/', 'coco'), ('cub/kodak_like', 'kodak'), ('kodak/test', 'kodak'), ('cubes/test', None),
+    ('data/cub/train', None), ('data/CUB_200_2011', None), ('/home/test/cub/train', None), ('test/cub', None),
+    ('cub/latest', None), ('/home/cub/photos/test', None)])
+def test_test_set_of_a_path(path, dataset):
     assert guess_dataset(path) == dataset
 
 
@@ -71,7 +73,7 @@ def comparison(labels=('JPEG', 'TGJAR'), measures=(PSNR, LPIPS, FID), paper='cub
     scores.by_image = {('JPEG', 1): {'psnr': {'a': 20., 'b': 22.}, 'lpips': {'a': .5, 'b': .5}},
                        ('TGJAR', 1): {'psnr': {'a': 24., 'b': 24.}, 'lpips': {'a': .25}},
                        ('JPEG', 5): {'psnr': {'a': 25., 'b': 26.}, 'lpips': {'a': .3, 'b': .4}}} | dict(more)
-    scores.of_set = {('JPEG', 1): {'fid': (200., 2)}, ('TGJAR', 1): {'fid': (20., 2)}}
+    scores.of_set = {(label, 1): {'fid': (value, frozenset('ab'))} for label, value in (('JPEG', 200.), ('TGJAR', 20.))}
     return Comparison('CUB', labels, (1, 5), measures, scores, paper_rows(paper) if paper else ())
 
 
@@ -79,28 +81,32 @@ def test_long_table():
     table = long_table(comparison())
     assert table.header == ['QF', 'method', 'images', 'PSNR ↑', 'LPIPS ↓', 'FID ↓']
     assert table.cells[0] == ['1', 'JPEG', '2', '21.00 ± 1.00', '0.5000 ± 0.0000', '200.0']
-    assert table.cells[1] == ['1', 'TGJAR', '2', '**24.00** ± 0.00', '0.2500 ± 0.0000 (1 images)', '**20.0**']
-    assert table.cells[2] == ['1', 'JPEG (paper)', '', '21.8', '0.505', '202.5']
+    assert table.cells[1] == ['1', 'TGJAR', '2', '**24.00** ± 0.00', '0.2500 (1 image) †', '**20.0**']
+    assert table.cells[2] == ['1', 'JPEG (paper, CUB, Tables 1 and 2)', '', '21.8', '0.505', '202.5']
     at_5 = [line for line in table.cells if line[0] == '5']
     assert at_5[0][:2] == ['5', 'JPEG'] and '**' not in ''.join(at_5[0])  # alone, it is not the best of anything
-    assert not table.notes
-    more = {('TGJAR', 1): {'psnr': {'a': 1.}}}
-    note, = long_table(comparison(measures=(PSNR,), more=more)).notes
-    assert 'QF 1: the methods were measured on different numbers of images' in note
+    assert not long_table(comparison(measures=(PSNR, FID))).notes
+    assert table.notes == ['† QF 1: measured on other images than the rest, compare with care: TGJAR without 1 of '
+                           'the 2 (LPIPS).']
     assert len(table.cells) == 2 + 6 + 1 + 6 and at_5[0][-1] == '–'
     rows = list(csv.DictReader(io.StringIO(table.csv())))
     assert rows[0]['psnr'] == '21.0' and rows[0]['psnr_low'] == '20.0' and rows[0]['psnr_high'] == '22.0'
     assert rows[0]['source'] == 'measured' and rows[2]['source'] == 'paper' and rows[0]['fid_low'] == ''
+    assert [rows[k]['on_other_images'] for k in (0, 1, 2)] == ['', 'lpips', '']
+    assert rows[0]['paper_table'] == '' and rows[2]['paper_table'] == '1 and 2'
 
 
 def test_the_paper_form():
     table = wide_table(comparison(), PERCEPTUAL, 'table1', 'title')
     assert table.header == ['dataset', 'QF', 'source', *METHODS]
-    assert table.cells[0] == ['CUB', '1', 'measured', '0.500/200.0/–/–', '–', '–', '–', '–', '0.250/**20.0**/–/–']
+    assert table.cells[0] == ['CUB', '1', 'measured', '0.500/200.0/–/–', '–', '–', '–', '–', '0.250†/**20.0**/–/–']
+    assert table.notes == long_table(comparison()).notes
     assert table.cells[1][3] == '0.505/202.5/11.45/19.43' and table.cells[1][-1] == '0.249/17.9/6.95/8.62'
-    assert [line[1:3] for line in table.cells] == [['1', 'measured'], ['1', 'paper'], ['5', 'measured'], ['5', 'paper']]
+    assert [line[1:3] for line in table.cells] == [['1', 'measured'], ['1', 'paper, Table 1'], ['5', 'measured'],
+                                                   ['5', 'paper, Table 1']]
     psnr = wide_table(comparison(), ['psnr'], 'table2', 'title')
     assert psnr.cells[0][3:] == ['21.00', '–', '–', '–', '–', '**24.00**'] and psnr.cells[1][-1] == '24.4'
+    assert psnr.cells[1][2] == 'paper, Table 2' and not psnr.notes
     assert '**' not in psnr.csv()
     assert wide_table(comparison(), ['ssim'], 'x', 'y') is None
 
@@ -124,6 +130,9 @@ def test_what_the_right_caption_brings_is_paired():
     assert table.cells[1] == ['1', 'TGJAR', '10', 'LPIPS', '+0.10000 ± 0.00000 *', '100 %']
     assert caption_table(comparison()) is None
     assert [table.name for table in build_tables(comparison())] == ['table', 'table1', 'table2']
+    one = {key: {'psnr': {'a': value}} for key, value in ((('TGJAR', 1), 2.), (('TGJAR, wrong captions', 1), 1.))}
+    alone = caption_table(comparison(('TGJAR', 'TGJAR, wrong captions'), (PSNR,), more=one))
+    assert alone.cells[0][2:] == ['1', 'PSNR', '+1.000', '100 %'] and alone.csv_rows[0][6:8] == ['', '']
 
 
 def test_bold_is_what_a_reader_sees_as_the_best():
@@ -132,7 +141,59 @@ def test_bold_is_what_a_reader_sees_as_the_best():
     labels = ('JPEG', 'TGJAR', 'A', 'Few')
     cells = {line[1]: line[3] for line in long_table(comparison(labels, (PSNR,), None, more)).cells if line[0] == '1'}
     assert {label for label, cell in cells.items() if '**' in cell} == {'TGJAR', 'A'}
-    assert cells['Few'] == '40.00 ± 0.00'
+    assert cells['Few'] == '40.00 †'
+
+
+def of_sets(**sets):
+    """Methods with PSNR on these images, each on its own."""
+    scores = Scores({(label, 1): {'psnr': dict.fromkeys(names, 20. + k)}
+                     for k, (label, names) in enumerate(sets.items())})
+    return Comparison('CUB', list(sets), (1,), (PSNR,), scores)
+
+
+@pytest.mark.parametrize('sets, bold, marked', [
+    ({'A': 'ab', 'B': 'ab', 'C': 'ac'}, {'B'}, {'C': 'C without 1 of the 2 and with 1 more than the 2'}),
+    ({'A': 'abc', 'B': 'ab', 'C': 'ab'}, {'C'}, {'A': 'A with 1 more than the 2'}),
+    ({'A': 'abc', 'B': 'abc', 'C': 'a', 'D': 'a', 'E': 'a'}, {'B'}, dict.fromkeys('CDE', 'C without 2 of the 3')),
+    ({'A': 'ab', 'B': 'cd', 'C': 'cd', 'D': 'cd'}, {'D'}, {'A': 'A without 2 of the 2 and with 2 more than the 2'}),
+    ({'A': 'ab', 'B': 'a', 'C': ''}, set(), {'B': 'B without 1 of the 2'}),
+])
+def test_only_what_was_measured_on_the_same_images_is_compared(sets, bold, marked):
+    both = of_sets(**sets)
+    for table, column in ((long_table(both), 3), (wide_table(both, ['psnr'], 'table2', 'title'), None)):
+        cells = ({line[1]: line[column] for line in table.cells} if column
+                 else dict(zip(table.header[3:], table.cells[0][3:], strict=True)))
+        assert {label for label, cell in cells.items() if '**' in cell} == bold
+        assert {label for label, cell in cells.items() if '†' in cell} == set(marked)
+        note, = table.notes
+        assert all(text in note for text in marked.values()) and 'QF 1' in note
+
+
+def test_a_metric_of_the_whole_set_is_compared_on_the_same_images_only():
+    both = comparison(measures=(FID,))
+    both.scores.of_set['TGJAR', 1] = {'fid': (20., frozenset('ac'))}
+    cells = long_table(both).cells
+    assert [line[3] for line in cells[:2]] == ['200.0', '20.0 †']
+
+
+@pytest.mark.parametrize('choice, label, titles, sources', [
+    (None, 'TGJAR', ('1', '2'), []), ('cub', 'TGJAR', ('1', '2'), ['CUB 1', 'CUB 2']),
+    ('table3', 'L_R+L_G', ('3', '3'), ['CUB 3', 'CUB 3']), ('table6', 'lambda_1=0.1', ('6', '2'), ['CUB 6']),
+    ('kodak', 'EDSR', ('4', '2'), ['Kodak 4']),
+])
+def test_titles_and_rows_name_the_table_they_are_of(choice, label, titles, sources):
+    tables = build_tables(replace(comparison(paper=choice), dataset='mine', qfs=(1,)))
+    assert [table.title[-len('(form of Table 1)'):] for table in tables[1:]] == [
+        f'(form of Table {number})' for number in titles]
+    assert len({table.name for table in tables}) == 3
+    printed = [line for table in tables[1:] for line in table.cells if line[2] != 'measured']
+    assert [f'{line[0]} {line[2].removeprefix("paper, Table ")}' for line in printed] == sources
+    assert {line[0] for table in tables[1:] for line in table.cells if line[2] == 'measured'} == {'mine'}
+    long = [row for row in csv.DictReader(io.StringIO(tables[0].csv())) if row['source'] == 'paper']
+    assert {row['dataset'] for row in long} == {source.split()[0] for source in sources}
+    if choice:
+        row = next(row for row in paper_rows(choice) if row.method == label)
+        assert f'{label} (paper, {row.dataset}, {row.source})' in {line[1] for line in tables[0].cells}
 
 
 def test_images_without_a_caption_do_not_say_what_captions_bring():

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tgjar_arch.datasets.jpeg import check_qf
 from tgjar_arch.evaluation import measures as measuring
 from tgjar_arch.evaluation.figure_files import FigureFiles, read_zoom
-from tgjar_arch.evaluation.methods import Method, build_methods, parse_methods
+from tgjar_arch.evaluation.methods import Method, build_methods, find_paths, parse_methods, quality_warnings
 from tgjar_arch.evaluation.network_method import save_png
 from tgjar_arch.evaluation.paper import CHOICES, DATASETS, guess_dataset, paper_rows
 from tgjar_arch.evaluation.scores import Scores, measure_all, write_atomically
@@ -25,6 +25,7 @@ methods:
   JPEG                          the JPEG files themselves
   FBCNN=results/.../cub_qf1     a folder of restored pictures, named like the originals (BasicSR's ending is found)
   TGJAR=tgjar_cub.safetensors   weights of `tgjar export`; captions are those beside the originals
+  TGJAR=tgjar_universal         weights that come with tgjar, by name (`tgjar doctor` lists them)
   EDSR=options/test_edsr_cub.yml   a test option file: its networks and weights
   {qf} in a path stands for the quality factor; or name each: TGJAR@1=first.safetensors, TGJAR@5=second.safetensors
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--text', metavar='FOLDER', help='captions, where they do not lie with the originals')
     parser.add_argument('--paper', choices=(*CHOICES, 'none'),
                         help="the paper's figures to stand beside ours; by default those of the data set that the path "
-                             'names')
+                             'names, if it is of a test set, such as data/cub/test')
     parser.add_argument('--crop', type=int, help='centre of the originals in pixels, 0 for all (256; Kodak: all)')
     parser.add_argument('--max-images', type=int, help='this many, evenly spread over all')
     parser.add_argument('--seed', type=int, default=0, help='of the wrong captions (0)')
@@ -154,19 +155,22 @@ def _progress(quiet: bool):
 
 def _compare(args: argparse.Namespace) -> tuple[list[Table], list[str], Scores, Callable[[], list[Path]]]:
     """Restore, measure and tabulate; returns the tables, the lines below them, the scores, what draws the figures."""
-    measures, left_out = measuring.build_measures(args.metrics)
-    for line in left_out:
-        print(line, file=sys.stderr)
-    specs = parse_methods(args.method or ['JPEG'], args.qf)
+    specs = find_paths(parse_methods(args.method or ['JPEG'], args.qf))
+    warnings = quality_warnings(specs, args.qf)
+    for line in warnings:
+        print(f'warning: {line}', file=sys.stderr)
     images = EvaluationSet(args.images, args.crop or None, args.max_images, args.text, args.seed)
     images.check(_progress(args.quiet))
-    if args.originals:
-        for name in _progress(args.quiet)(images.names, 'write the originals'):
-            save_png(images.original(name), args.output / 'originals' / f'{name}.png')
     methods = build_methods(specs, images, args.qf, args.output, args.caption_rows, args.device, args.overwrite)
     figures = FigureFiles(args.figure, args.captions, args.zoom, images, methods, args.qf,
                           args.output) if args.figure else None  # a mistake in it shows now, not hours later
+    measures, left_out = measuring.build_measures(args.metrics)  # after the methods: this may download weights
+    for line in left_out:
+        print(line, file=sys.stderr)
     _check_writable(args.output)  # now, not after all was restored
+    if args.originals:
+        for name in _progress(args.quiet)(images.names, 'write the originals'):
+            save_png(images.original(name), args.output / 'originals' / f'{name}.png')
     scores = measure_all(methods, images, args.qf, measures, args.output, _progress(args.quiet))
     if not any(scores.by_image.get(row, {}).get(m.name) or m.name in scores.of_set.get(row, {})
                for row in scores.by_image for m in measures):
@@ -178,7 +182,8 @@ def _compare(args: argparse.Namespace) -> tuple[list[Table], list[str], Scores, 
                             args.qf, measures, scores, [] if paper == 'none' else paper_rows(paper),
                             _captioned(images, args.caption_rows))
     draw = partial(figures.write, measures, scores) if figures else list
-    return build_tables(comparison), _notes(args, images, methods, measures, left_out, paper), scores, draw
+    notes = [*warnings, *_notes(args, images, methods, measures, left_out, paper)]
+    return build_tables(comparison), notes, scores, draw
 
 
 def _captioned(images: EvaluationSet, kinds: Sequence[str]) -> frozenset[str]:
@@ -195,9 +200,10 @@ def _notes(args: argparse.Namespace, images: EvaluationSet, methods: Sequence[Me
     lines = [
         f'Images: {len(images.names)} of {args.images}, {size}, JPEG 4:2:0 made after the crop.',
         '±: half of the 95 % interval of the mean over the images (bootstrap, 1,000 resamples)'
+        + ('' if len(images.names) > 1 else '; none for one image')
         + (f'; none for {whole_set}, which has one value for the whole set and falls with more images, so compare it '
            'between equal numbers only.' if whole_set else '.'),
-        'Bold: the best of the methods measured here, on the most images.' + (
+        'Bold: the best of the methods measured here on the same images; † stands where they were others.' + (
             ' The rows called paper are copied from the paper, which measured on its own, complete test set.'
             if paper != 'none' else ''),
     ]

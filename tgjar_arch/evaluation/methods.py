@@ -25,7 +25,11 @@ import numpy as np
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import decode
 from tgjar_arch.evaluation.network_method import NetworkMethod, Progress, folder_name
+from tgjar_arch.evaluation.paper import ROWS
 from tgjar_arch.evaluation.test_set import EvaluationSet, decode_image
+from tgjar_arch.shipped import SUFFIX, find_weights, quality_limit, shipped
+
+PAPER_LABELS = tuple(dict.fromkeys(row.method for row in ROWS if '=' in row.method))  # of Table 6
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,15 @@ class Spec:
 def parse_methods(texts: Sequence[str], qfs: Sequence[int]) -> list[Spec]:
     """Read `--method` arguments: `JPEG`, `NAME=PATH`, or `NAME@QF=PATH` once for each quality factor.
 
-    `{qf}` in a path stands for the quality factor.
+    `{qf}` in a path stands for the quality factor. NAME ends at the first `=`, but for the paper's rows that have one
+    in their names, such as `lambda_1=0.1`.
 
     Raises:
         ValueError: when one is not like this, is given twice, or has a quality factor that is not evaluated.
     """
     found: dict[str, dict[int | None, str]] = {}
     for text in texts:
-        left, equals, path = text.partition('=')
+        left, equals, path = _split(text)
         name, at, qf_text = left.strip().rpartition('@') if equals else (text.strip(), '', '')
         if not at:
             name, qf_text = left.strip(), ''
@@ -68,6 +73,13 @@ def parse_methods(texts: Sequence[str], qfs: Sequence[int]) -> list[Spec]:
         raise ValueError(f'--method: two of {", ".join(found)} would have one folder of {", ".join(folders)}; give '
                          'more different names.')
     return [Spec(name, paths) for name, paths in found.items()]
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    for label in PAPER_LABELS:
+        if match := re.fullmatch(rf'(\s*{re.escape(label)}(?:@[^=]*|\s*))(=)(.*)', text, re.DOTALL):
+            return match[1], match[2], match[3]
+    return text.partition('=')
 
 
 class JPEGMethod:
@@ -130,38 +142,73 @@ class FolderMethod:
 Method = JPEGMethod | FolderMethod | NetworkMethod
 
 
+def find_paths(specs: Sequence[Spec]) -> list[Spec]:
+    """Make sure that all paths of `parse_methods` are there; names of shipped weights become their files.
+
+    A file or folder comes before shipped weights of its name. `~` is the home folder.
+
+    Raises:
+        FileNotFoundError: when a path is none of these.
+        ValueError: when the paths of one method are neither folders nor files of a known suffix.
+    """
+    found = []
+    for spec in specs:
+        paths = {qf: _found(spec.name, os.path.expanduser(path)) for qf, path in spec.paths.items()}
+        kinds = {'folder' if os.path.isdir(path) else Path(path).suffix for path in paths.values()}
+        if not (kinds <= {'folder'} or kinds <= {SUFFIX, '.yml', '.yaml'}):
+            raise ValueError(f'--method {spec.name}: {", ".join(dict.fromkeys(paths.values()))} must be folders of '
+                             'pictures, or .safetensors files of `tgjar export`, or .yml test option files.')
+        found.append(Spec(spec.name, paths))
+    return found
+
+
+def _found(name: str, path: str) -> str:
+    if os.path.exists(path):
+        return path
+    try:
+        return str(find_weights(path))
+    except FileNotFoundError as error:
+        known = f', and shipped weights are {", ".join(shipped())}' if shipped() else ''
+        raise FileNotFoundError(f'--method {name}: there is no folder or file {path}{known}.') from error
+
+
+def quality_warnings(specs: Sequence[Spec], qfs: Sequence[int]) -> list[str]:
+    """A line for each of `find_paths`' weights files that is to restore what it does harm to."""
+    lines = []
+    for spec in specs:
+        files = {qf: path for qf in qfs if (path := spec.paths.get(qf, spec.paths.get(None)))}
+        for path in dict.fromkeys(path for path in files.values() if Path(path).suffix == SUFFIX):
+            limit = quality_limit(Path(path))
+            if high := [qf for qf, file in files.items() if file == path and qf > limit]:
+                lines.append(f'{spec.name}: {Path(path).name} is for JPEG quality up to {limit}, and is measured at '
+                             f'{", ".join(map(str, high))} too, where restoring may do harm.')
+    return lines
+
+
 def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[int], out: str | os.PathLike,
                   captions: Sequence[str] = ('right',), device: str | None = None,
                   overwrite: bool = False) -> list[Method]:
     """Make the methods of `parse_methods`; a network that takes captions has a row for each kind of `captions`.
 
     Raises:
-        FileNotFoundError, ValueError: as the methods' classes; or when a path is neither a folder nor a file of a
-            known suffix, or one folder is named for several quality factors.
+        FileNotFoundError, ValueError: as `find_paths` and the methods' classes; or when one folder is named for several
+            quality factors.
     """
     methods: list[Method] = []
-    for spec in specs:
+    for spec in find_paths(specs):
         if not spec.paths:
             methods.append(JPEGMethod(images, qfs))
             continue
-        paths = {qf: spec.paths.get(qf, spec.paths.get(None)) for qf in qfs}
-        paths = {qf: os.path.expanduser(path) for qf, path in paths.items() if path is not None}
-        kinds = {'folder' if os.path.isdir(path) else Path(path).suffix for path in paths.values()}
-        for path in paths.values():
-            if not os.path.exists(path):
-                raise FileNotFoundError(f'--method {spec.name}: there is no folder or file {path}.')
-        if kinds == {'folder'}:
+        paths = {qf: path for qf in qfs if (path := spec.paths.get(qf, spec.paths.get(None)))}
+        if os.path.isdir(next(iter(paths.values()))):
             methods.append(FolderMethod(spec.name, _folders(spec, paths, qfs), images))
-        elif kinds <= {'.safetensors', '.yml', '.yaml'}:
-            first = NetworkMethod(spec.name, paths, images, out, captions[0], device, overwrite)
-            methods.append(first if first.takes_text or captions[0] == 'right' else
-                           NetworkMethod(spec.name, paths, images, out, 'right', device, overwrite))
-            if first.takes_text:
-                methods += [NetworkMethod(spec.name, paths, images, out, kind, device, overwrite)
-                            for kind in captions[1:]]
-        else:
-            raise ValueError(f'--method {spec.name}: {", ".join(dict.fromkeys(paths.values()))} must be folders of '
-                             'pictures, or .safetensors files of `tgjar export`, or .yml test option files.')
+            continue
+        first = NetworkMethod(spec.name, paths, images, out, captions[0], device, overwrite)
+        methods.append(first if first.takes_text or captions[0] == 'right' else
+                       NetworkMethod(spec.name, paths, images, out, 'right', device, overwrite))
+        if first.takes_text:
+            methods += [NetworkMethod(spec.name, paths, images, out, kind, device, overwrite)
+                        for kind in captions[1:]]
     return methods
 
 

@@ -23,6 +23,11 @@ class PaperRow:
     method: str
     scores: dict[str, float]
 
+    @property
+    def source(self) -> str:
+        """Where it stands, such as `Tables 1 and 2`."""
+        return f'{"Tables" if " " in self.table else "Table"} {self.table}'
+
 
 @dataclass(frozen=True)
 class PaperCost:
@@ -91,6 +96,7 @@ def _rows() -> list[PaperRow]:
 
 
 ROWS = tuple(_rows())
+_TEST = re.compile('(?<![a-z])test(?![a-z])')  # test, cub_test, test2017, test.lmdb, not latest
 CHOICES = (*DATASETS, 'table3', 'table6')
 
 
@@ -112,10 +118,15 @@ def paper_rows(choice: str) -> list[PaperRow]:
 
 
 def guess_dataset(root: str) -> str | None:
-    """The paper's data set that a path speaks of, such as `cub` for `data/cub/test`; None when it names none."""
-    for part in reversed(Path(root).parts):
-        part = re.sub('oxford[-_ ]?102', 'oxford102', part.lower())
+    """The paper's data set that a path to its test images speaks of, such as `cub` for `data/cub/test`; else None.
+
+    Only the last two folders are looked at, and of a data set with a training part one must be called a test set:
+    the paper's figures are of test sets, so `data/cub/train` and `data/cub` have none.
+    """
+    parts = [part.lower() for part in Path(root).parts[-2:]]
+    for k in reversed(range(len(parts))):
+        part = re.sub('oxford[-_ ]?102', 'oxford102', parts[k])
         for name in DATASETS:
             if re.match(f'{name}(?![a-z])', part):  # cub_crops, coco2017, not cubes
-                return name
+                return name if name == 'kodak' or any(map(_TEST.search, parts[k:])) else None
     return None

@@ -97,26 +97,32 @@ class Scores:
 
     Attributes:
         by_image: (method label, qf) -> metric -> image -> score.
-        of_set: (method label, qf) -> metric of a whole set -> (score, number of images).
+        of_set: (method label, qf) -> metric of a whole set -> (score, the images it was computed on).
         problems: file or image -> what is wrong with it and what to do.
     """
 
     by_image: dict[tuple[str, int], dict[str, dict[str, float]]] = field(default_factory=dict)
-    of_set: dict[tuple[str, int], dict[str, tuple[float, int]]] = field(default_factory=dict)
+    of_set: dict[tuple[str, int], dict[str, tuple[float, frozenset[str]]]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     _intervals: dict[tuple[tuple[str, int], str], Interval] = field(default_factory=dict, repr=False)
 
     def interval(self, row: tuple[str, int], measure: str) -> Interval | None:
         """The mean and its bootstrap interval (NaN for a metric of a set); None if not measured. Ask when all is in."""
         if measure in self.of_set.get(row, {}):
-            value, count = self.of_set[row][measure]
-            return Interval(value, math.nan, math.nan, count)
+            value, names = self.of_set[row][measure]
+            return Interval(value, math.nan, math.nan, len(names))
         values = self.by_image.get(row, {}).get(measure)
         if not values:
             return None
         if (row, measure) not in self._intervals:  # a table asks several times, and thousands of images take a while
             self._intervals[row, measure] = mean_interval([values[image] for image in sorted(values)])
         return self._intervals[row, measure]
+
+    def images(self, row: tuple[str, int], measure: str) -> frozenset[str]:
+        """The images that a metric was computed on; none if it was not."""
+        if measure in self.of_set.get(row, {}):
+            return self.of_set[row][measure][1]
+        return frozenset(self.by_image.get(row, {}).get(measure, ()))
 
 
 def measure_all(methods: Sequence[Method], images: EvaluationSet, qfs: Sequence[int], measures: Sequence[Measure],
@@ -199,7 +205,7 @@ def _measure_set(method: Method, qf: int, compared: dict[str, str], images: Eval
         if value is None:
             missing[measure.name] = measure
         else:
-            table[measure.name] = value, len(compared)
+            table[measure.name] = value, frozenset(compared)
     if not missing:
         return
     metrics = {name: build_set_metric(name) for name in missing}
@@ -216,7 +222,7 @@ def _measure_set(method: Method, qf: int, compared: dict[str, str], images: Eval
             scores.problems[f'{method.label}, QF {qf}, {missing[name].label}'] = ' '.join(str(error).split())
             continue
         file.put(key, name, pixels, value)
-        table[name] = value, len(compared)
+        table[name] = value, frozenset(compared)
     file.save()
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from tgjar_arch.evaluation.paper import METHODS, PERCEPTUAL, PaperRow
 from tgjar_arch.evaluation.scores import Scores
 
 NOTHING = '–'
+OTHER = '†'  # behind a figure that was measured on other images than the rest
 _PAPER_DIGITS = {'psnr': 1, 'lpips': 3, 'fid': 1, 'pi': 2, 'niqe': 2}  # as printed
 _BETTER = {True: max, False: min}
 
@@ -75,22 +77,56 @@ class Comparison:
 
     def count(self, label: str, qf: int) -> int:
         """Images that at least one metric was computed for."""
-        found = [self.interval(label, qf, measure.name) for measure in self.measures]
-        return max((interval.count for interval in found if interval), default=0)
+        return max((len(self.images(label, qf, measure.name)) for measure in self.measures), default=0)
+
+    def images(self, label: str, qf: int, measure: str) -> frozenset[str]:
+        return self.scores.images((label, qf), measure)
+
+    def common(self, qf: int, measure: str) -> frozenset[str]:
+        """The images that methods are compared on: the largest set that at least two were measured on.
+
+        Of equally large sets the one of most methods, then of the first. Where no two methods have the same images, the
+        largest set of one.
+        """
+        shared = Counter(images for label in self.labels if (images := self.images(label, qf, measure)))
+        return max(shared, key=lambda images: (shared[images] > 1, len(images), shared[images]), default=frozenset())
+
+    def others(self, qf: int, measure: str) -> dict[str, frozenset[str]]:
+        """Methods that were measured on other images than `common`, and on which: not to be compared with the rest."""
+        found = {label: self.images(label, qf, measure) for label in self.labels}
+        return {label: images for label, images in found.items() if images and images != self.common(qf, measure)}
 
     def best(self, qf: int, measure: Measure, digits: int | None = None) -> set[str]:
         """The measured methods with the best mean as printed (`digits`: the measure's own), all that share it.
 
-        Only those measured on the most images take part: one that was measured on the easy ones cannot win. None where
-        fewer than two take part.
+        Only those measured on the images of `common` take part: one that was measured on the easy ones cannot win. None
+        where fewer than two take part.
         """
-        found = {label: interval for label in self.labels if (interval := self.interval(label, qf, measure.name))}
-        most = max((interval.count for interval in found.values()), default=0)
+        common = self.common(qf, measure.name)
         digits = measure.digits if digits is None else digits
-        means = {label: round(interval.mean, digits) for label, interval in found.items() if interval.count == most}
+        means = {label: round(interval.mean, digits) for label in self.labels
+                 if self.images(label, qf, measure.name) == common
+                 and (interval := self.interval(label, qf, measure.name))}
         if len(means) < 2:
             return set()
         return {label for label, mean in means.items() if mean == _BETTER[measure.higher](means.values())}
+
+    def warnings(self, measures: Sequence[Measure]) -> list[str]:
+        """A line for each quality factor where methods were measured on different images; their cells bear `OTHER`."""
+        lines = []
+        for qf in self.qfs:
+            parts: dict[str, list[str]] = {}  # what is said of metrics -> the metrics
+            for measure in measures:
+                common = self.common(qf, measure.name)
+                for label, images in self.others(qf, measure.name).items():
+                    missing, more = len(common - images), len(images - common)
+                    text = ' and '.join(([f'without {missing} of the {len(common)}'] if missing else [])
+                                        + ([f'with {more} more than the {len(common)}'] if more else []))
+                    parts.setdefault(f'{label} {text}', []).append(measure.label)
+            if parts:
+                text = '; '.join(f'{said} ({", ".join(labels)})' for said, labels in parts.items())
+                lines.append(f'{OTHER} QF {qf}: measured on other images than the rest, compare with care: {text}.')
+        return lines
 
 
 def long_table(comparison: Comparison) -> Table:
@@ -100,29 +136,33 @@ def long_table(comparison: Comparison) -> Table:
     csv_header = ['dataset', 'qf', 'method', 'source', 'images']
     for measure in measures:
         csv_header += [measure.name, f'{measure.name}_low', f'{measure.name}_high']
-    cells, rows, notes = [], [], []
+    csv_header += ['on_other_images', 'paper_table']
+    cells, rows = [], []
     for qf in comparison.qfs:
         best = {measure.name: comparison.best(qf, measure) for measure in measures}
-        counts = {label: comparison.count(label, qf) for label in comparison.labels}
-        if len(set(filter(None, counts.values()))) > 1:
-            notes.append(f'- QF {qf}: the methods were measured on different numbers of images; compare with care.')
-        for label, count in counts.items():
+        others = {measure.name: comparison.others(qf, measure.name) for measure in measures}
+        for label in comparison.labels:
+            count = comparison.count(label, qf)
             if not count:
                 continue
             line: list[str] = [str(qf), label, str(count)]
             row: list[object] = [comparison.dataset, qf, label, 'measured', count]
             for measure in measures:
                 interval = comparison.interval(label, qf, measure.name)
-                line.append(_with_error(interval, measure, label in best[measure.name], count))
+                text = _with_error(interval, measure, label in best[measure.name], count)
+                line.append(f'{text} {OTHER}' if label in others[measure.name] else text)
                 row += _numbers(interval)
             cells.append(line)
-            rows.append(row)
+            rows.append([*row, ' '.join(name for name, labels in others.items() if label in labels), ''])
         for printed in (row for row in comparison.paper if row.qf == qf):
             values = [printed.scores.get(measure.name) for measure in measures]
-            cells.append([str(qf), f'{printed.method} (paper)', '', *map(_printed, (m.name for m in measures), values)])
-            rows.append([comparison.dataset, qf, printed.method, 'paper', '',
-                         *(cell for value in values for cell in ('' if value is None else value, '', ''))])
-    return Table('table', f'{comparison.dataset}: all metrics', header, cells, csv_header, rows, notes)
+            cells.append([str(qf), f'{printed.method} (paper, {printed.dataset}, {printed.source})', '',
+                          *map(_printed, (m.name for m in measures), values)])
+            rows.append([printed.dataset, qf, printed.method, 'paper', '',
+                         *(cell for value in values for cell in ('' if value is None else value, '', '')),
+                         '', printed.table])
+    return Table('table', f'{comparison.dataset}: all metrics', header, cells, csv_header, rows,
+                 comparison.warnings(measures))
 
 
 def wide_table(comparison: Comparison, names: Sequence[str], name: str, title: str) -> Table | None:
@@ -139,28 +179,36 @@ def wide_table(comparison: Comparison, names: Sequence[str], name: str, title: s
     measures = {measure.name: measure for measure in comparison.measures if measure.name in names}
     if not measures:
         return None
-    printed = {(row.qf, row.method): row for row in comparison.paper}
+    printed = {(row.qf, row.method): row for row in comparison.paper if row.scores.keys() & set(names)}
     columns = [label for label in METHODS if label in comparison.labels or any(m == label for _, m in printed)]
     columns += [label for label in comparison.labels if label not in columns]
     columns += [method for method in dict.fromkeys(m for _, m in printed) if method not in columns]
     cells = []
     for qf in comparison.qfs:
         best = {key: comparison.best(qf, measure, _wide_digits(key)) for key, measure in measures.items()}
+        others = {key: comparison.others(qf, key) for key in measures}
 
-        def ours(label: str, key: str, qf: int = qf, best: dict[str, set[str]] = best) -> str:
+        def ours(label: str, key: str, qf: int = qf, best: dict[str, set[str]] = best, others: dict = others) -> str:
             interval = comparison.interval(label, qf, key) if key in measures else None
             if interval is None:
                 return NOTHING
-            text = f'{interval.mean:.{_wide_digits(key)}f}'
+            text = f'{interval.mean:.{_wide_digits(key)}f}' + (OTHER if label in others[key] else '')
             return f'**{text}**' if label in best[key] else text
 
         cells.append([comparison.dataset, str(qf), 'measured', *(_cell(names, label, ours) for label in columns)])
-        if any(row_qf == qf for row_qf, _ in printed):
-            cells.append([comparison.dataset, str(qf), 'paper', *(_cell(
+        for dataset, table in dict.fromkeys((row.dataset, _stands_in(row, names)) for (row_qf, _), row
+                                            in printed.items() if row_qf == qf):
+            cells.append([dataset, str(qf), f'paper, Table {table}', *(_cell(
                 names, label, lambda label, key, qf=qf: _printed(
                     key, printed[qf, label].scores.get(key) if (qf, label) in printed else None))
                 for label in columns)])
-    return Table(name, title, ['dataset', 'QF', 'source', *columns], cells)
+    return Table(name, title, ['dataset', 'QF', 'source', *columns], cells,
+                 notes=comparison.warnings(list(measures.values())))
+
+
+def _stands_in(row: PaperRow, names: Sequence[str]) -> str:
+    """Number of the table that has these metrics of a row."""
+    return row.table if row.table != '1 and 2' else '2' if 'psnr' in names else '1'
 
 
 def caption_table(comparison: Comparison, other: str = 'wrong') -> Table | None:
@@ -189,12 +237,12 @@ def caption_table(comparison: Comparison, other: str = 'wrong') -> Table | None:
                 sign = 1 if measure.higher else -1
                 gain = paired_interval([sign * w for _, w in pairs], [sign * r for r, _ in pairs])
                 wins = sum(sign * (r - w) > 0 for r, w in pairs) / len(pairs)
-                sure = '' if gain.low <= 0 <= gain.high else ' *'
+                sure = ' *' if gain.low > 0 or gain.high < 0 else ''  # not where there is no interval
                 digits = measure.digits + 1
-                cells.append([str(qf), label, str(gain.count), measure.label,
-                              f'{gain.mean:+.{digits}f} ± {gain.half:.{digits}f}{sure}', f'{100 * wins:.0f} %'])
-                rows.append([comparison.dataset, qf, label, gain.count, measure.name, gain.mean, gain.low, gain.high,
-                             wins])
+                error = '' if math.isnan(gain.half) else f' ± {gain.half:.{digits}f}'
+                cells.append([str(qf), label, str(gain.count), measure.label, f'{gain.mean:+.{digits}f}{error}{sure}',
+                              f'{100 * wins:.0f} %'])
+                rows.append([comparison.dataset, qf, label, gain.count, measure.name, *_numbers(gain), wins])
     if not cells:
         return None
     title = {'wrong': "Right captions against another image's", 'no': 'Right captions against none'}[other]
@@ -212,7 +260,7 @@ def _with_error(interval: Interval | None, measure: Measure, bold: bool, count: 
     text = f'**{text}**' if bold else text
     if not math.isnan(interval.half):
         text += f' ± {interval.half:.{measure.digits}f}'
-    return text if interval.count == count else f'{text} ({interval.count} images)'
+    return text if interval.count == count else f'{text} ({interval.count} image{"s" * (interval.count > 1)})'
 
 
 def _numbers(interval: Interval | None) -> list[object]:
@@ -236,12 +284,22 @@ def _printed(measure: str, value: float | None) -> str:
 
 
 def build_tables(comparison: Comparison) -> list[Table]:
-    """All tables of one comparison: every metric, the paper's Table 1 and Table 2, and what captions bring."""
+    """All tables of one comparison: every metric, the form of the paper's tables, and what captions bring.
+
+    That form is Table 1's and Table 2's (PSNR), or where the paper's rows are of Table 3, 4 or 6 that one's.
+    """
     arrows = {measure.name: measure.heading for measure in comparison.measures}
     labels = {'lpips': 'LPIPS', 'fid': 'FID', 'pi': 'PI', 'niqe': 'NIQE'}
     perceptual = '/'.join(labels[key] for key in PERCEPTUAL)
-    wide = [wide_table(comparison, PERCEPTUAL, 'table1', f'{comparison.dataset}: {perceptual} ↓ (form of Table 1)'),
-            wide_table(comparison, ['psnr'], 'table2',
-                       f'{comparison.dataset}: {arrows.get("psnr", "PSNR")} in dB (form of Table 2)')]
+    forms = []  # of each table: number, file
+    for names in (PERCEPTUAL, ('psnr',)):
+        number = next((_stands_in(row, names) for row in comparison.paper if row.scores.keys() & set(names)),
+                      '2' if 'psnr' in names else '1')
+        forms.append((number, f'table{number}' if names == PERCEPTUAL or number == '2' else f'table{number}_psnr'))
+    (first, first_file), (second, second_file) = forms
+    wide = [wide_table(comparison, PERCEPTUAL, first_file,
+                       f'{comparison.dataset}: {perceptual} ↓ (form of Table {first})'),
+            wide_table(comparison, ['psnr'], second_file,
+                       f'{comparison.dataset}: {arrows.get("psnr", "PSNR")} in dB (form of Table {second})')]
     captions = [caption_table(comparison, other) for other in ('wrong', 'no')]
     return [long_table(comparison), *(table for table in (*wide, *captions) if table)]
