@@ -14,6 +14,7 @@ CHROMA = {
     '4:2:2': cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
     '4:4:4': cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 }
+_ALONE = {0xff, 0x01, *range(0xd0, 0xd8)}  # second bytes without a length behind them: fill, TEM, RSTn
 MAX_SHIFT = 7  # blocks are 8 wide: a shift by 8 is no shift for the luma
 
 
@@ -50,9 +51,22 @@ def decode(content: bytes) -> np.ndarray:
 def is_cut_short(content: bytes) -> bool:
     """Whether a JPEG file has lost its end: no end marker behind the image data. False for files of other formats.
 
-    OpenCV before version 5 decodes such a file all the same, and fills the rest of the picture with grey.
+    OpenCV before version 5 decodes such a file all the same, and fills the rest of the picture with grey. What lies in
+    the segments before the image data is passed over: the thumbnail of EXIF is a JPEG file with an end of its own.
     """
-    return content[:2] == b'\xff\xd8' and content.find(b'\xff\xd9', content.find(b'\xff\xda')) < 0
+    if content[:2] != b'\xff\xd8':
+        return False
+    at = 2
+    while (marker := content[at:at + 2]) != b'\xff\xda':  # start of the image data
+        if len(marker) < 2:
+            return True
+        if marker[0] != 0xff:  # no segment begins here: let the search below decide
+            break
+        if marker[1] in _ALONE:
+            at += 1 if marker[1] == 0xff else 2
+        else:
+            at += 2 + max(2, int.from_bytes(content[at + 2:at + 4], 'big'))
+    return content.find(b'\xff\xd9', at) < 0
 
 
 def shifted_compress(image: np.ndarray, qf: int, shift: tuple[int, int] = (0, 0), chroma: str = '4:2:0') -> np.ndarray:

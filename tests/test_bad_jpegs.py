@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from tgjar_arch.datasets.jpeg import encode, is_cut_short
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset, UnusableImageError
+from tgjar_arch.jpeg_segments import add_segments
 
 SIZE = (48, 64)
 
@@ -55,6 +56,15 @@ def test_whether_a_file_lost_its_end():
     assert not is_cut_short(content) and not is_cut_short(content + bytes(100))  # some cameras write more behind it
     assert all(is_cut_short(content[:end]) for end in (2, 100, len(content) // 2, len(content) - 2))
     assert not is_cut_short(b'') and not is_cut_short(b'no JPEG')
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_file():
+    thumbnail = encode(photo(16, 16), 50)
+    content = add_segments(encode(photo(*SIZE), 50), exif=b'II*\0' + thumbnail, comment=thumbnail)
+    assert thumbnail in content and not is_cut_short(content) and not is_cut_short(content + bytes(100))
+    assert all(is_cut_short(content[:end]) for end in (300, 2 * len(thumbnail) + 100, len(content) - 2))
+    filled = content[:2] + b'\xff\xff' + content[2:]  # fill bytes before a marker are allowed
+    assert not is_cut_short(filled) and is_cut_short(filled[:-2])
 
 
 @pytest.mark.parametrize('content, message', [
