@@ -1,6 +1,7 @@
 """`tgjar prepare`: from the published layouts to folders of images with captions."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -96,6 +97,66 @@ def test_a_second_run_keeps_what_is_there_and_makes_what_is_missing(birds, tmp_p
     assert prepare('cub', birds, '-o', out, '--size', 48) == 0
     assert '2 images (1 new)' in capsys.readouterr().out and gone.read_bytes() == first[gone][1]
     assert {path for path in out.rglob('*') if path.is_file()} == set(first)
+
+
+@pytest.mark.parametrize('form', ['png', 'webp', 'jpg'])
+def test_a_second_run_makes_again_what_is_damaged(birds, tmp_path, capsys, form):
+    out = tmp_path / 'cub'
+    arguments = ['cub', birds, '-o', out, '--size', 48, '--format', form, '--lmdb']
+    assert prepare(*arguments) == 0
+    first = {path: path.read_bytes() for path in out.rglob(f'*.{form}')}
+    cut, other, third = sorted(first)
+    cut.write_bytes(first[cut][:-2] if form == 'jpg' else first[cut][:len(first[cut]) // 2])
+    Image.open(other).resize((48, 50)).save(other)  # of another run's size
+    stamp = third.stat().st_mtime_ns
+    capsys.readouterr()
+    assert prepare(*arguments) == 0
+    printed = capsys.readouterr().out
+    assert sum(int(count) for count in re.findall(r'\((\d) new\)', printed)) == 2
+    assert {path: path.read_bytes() for path in first} == first and third.stat().st_mtime_ns == stamp
+    for split in ('train', 'test'):  # the lmdb had copied the damaged ones if it was made of them
+        folder, lmdb = ImageSource(out / split), ImageSource(out / f'{split}.lmdb')
+        assert all(lmdb.read(name) == folder.read(name) for name in folder.files)
+
+
+def test_an_lmdb_is_replaced_when_an_image_is_newer(birds, tmp_path):
+    out = tmp_path / 'cub'
+    assert prepare('cub', birds, '-o', out, '--size', 48, '--lmdb') == 0
+    path, = (out / 'test').rglob('*.png')
+    name = path.relative_to(out / 'test').with_suffix('').as_posix()
+    Image.open(path).rotate(180).save(path)
+    assert prepare('cub', birds, '-o', out, '--size', 48, '--lmdb') == 0
+    assert ImageSource(out / 'test.lmdb').read(name) == path.read_bytes()
+
+
+def test_what_is_damaged_goes_even_if_it_cannot_be_made_again(birds, tmp_path, capsys):
+    out = tmp_path / 'cub'
+    assert prepare('cub', birds, '-o', out, '--size', 48) == 0
+    first, second, third = (out / part / f'{name}.png' for part, name in zip(('test', 'train', 'train'), BIRDS,
+                                                                             strict=True))
+    for name in list(BIRDS)[1:]:
+        (birds / 'CUB_200_2011' / 'images' / f'{name}.jpg').unlink()
+    second.write_bytes(second.read_bytes()[:100])
+    assert prepare('cub', birds, '-o', out, '--size', 48) == 1
+    assert first.is_file() and not second.exists() and third.is_file()  # whole, though its original is gone
+    assert capsys.readouterr().err.count('failed: ') == 1 and len(records(out / 'train')) == 1
+
+
+def test_deep_and_printers_colours_are_listed_with_the_reason(tmp_path, capsys):
+    root = kodak_folder(tmp_path)
+    deep = np.full((24, 36, 3), 30000, np.uint16)
+    assert cv2.imwrite(str(root / 'kodim03.png'), deep) and cv2.imwrite(str(tmp_path / 'deep.tif'), deep)
+    Image.new('CMYK', (36, 24)).save(tmp_path / 'cmyk.jpg')
+    assert prepare('kodak', root, '-o', tmp_path / 'out') == 1
+    failed, = capsys.readouterr().err.splitlines()
+    assert failed == f'failed: {root / "kodim03.png"}: ValueError: it has 16 bits a channel; convert it to 8'
+    assert list(records(tmp_path / 'out' / 'test')) == ['kodim23.png']
+    with pytest.raises(ValueError, match='16 bits a channel'):
+        load(Item(tmp_path / 'deep.tif', 'deep', ()))
+    with pytest.raises(ValueError, match='it is CMYK, .*; convert it to sRGB'):
+        load(Item(tmp_path / 'cmyk.jpg', 'cmyk', ()))
+    Image.new('P', (8, 8)).save(tmp_path / 'palette.png')  # of 8 bits or fewer
+    assert load(Item(tmp_path / 'palette.png', 'palette', ())).mode == 'RGB'
 
 
 def test_broken_and_missing_files_are_listed_and_the_rest_is_prepared(birds, tmp_path, capsys):

@@ -18,7 +18,8 @@ def write_lmdb(folder: Path, quiet: bool = False) -> Path | None:
     """Copy the images that `metadata.jsonl` names into `<folder>.lmdb`, with `metadata.jsonl` inside.
 
     The files go in as they are, by their path from the folder without suffix, which is how `ImageSource` asks for them.
-    An lmdb of the same `metadata.jsonl` is kept, any other replaced; it appears whole or not at all.
+    An lmdb of the same `metadata.jsonl` that is newer than all images is kept, any other replaced; it appears whole or
+    not at all.
 
     Args:
         folder: a prepared split.
@@ -30,9 +31,12 @@ def write_lmdb(folder: Path, quiet: bool = False) -> Path | None:
     target, metadata = folder.with_name(f'{folder.name}.lmdb'), folder / METADATA
     if not metadata.is_file():
         return None
-    if (target / METADATA).is_file() and (target / METADATA).read_bytes() == metadata.read_bytes():
-        return target
     files = [name for name, _, _ in read_metadata(metadata)]
+    copy = target / METADATA
+    if copy.is_file() and copy.read_bytes() == metadata.read_bytes():
+        written = copy.stat().st_mtime_ns
+        if all((folder / name).stat().st_mtime_ns <= written for name in files):
+            return target
     # BasicSR's default of 1 TB is more than some file systems allow even for a sparse file.
     pages = sum((folder / name).stat().st_size // PAGE + 3 for name in files)
     temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.lmdb')

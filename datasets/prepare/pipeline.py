@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from tgjar_arch.datasets.captions import METADATA
+from tgjar_arch.datasets.jpeg import is_cut_short
 
 SETTINGS = 'prepare.json'
 FORMATS = {'png': 'PNG', 'webp': 'WEBP', 'jpg': 'JPEG'}
@@ -117,9 +118,13 @@ def resize_shorter(image: Image.Image, size: int) -> Image.Image:
 
     The longer side is rounded to the nearest pixel, which keeps the proportions better than rounding down.
     """
-    width, height = image.size
-    target = (size, round(size * height / width)) if width <= height else (round(size * width / height), size)
+    target = shorter_size(*image.size, size)
     return image if image.size == target else image.resize(target, Image.Resampling.BILINEAR)
+
+
+def shorter_size(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height in pixels of `resize_shorter`'s result."""
+    return (size, round(size * height / width)) if width <= height else (round(size * width / height), size)
 
 
 def load(item: Item, size: int | None = None) -> Image.Image:
@@ -129,11 +134,15 @@ def load(item: Item, size: int | None = None) -> Image.Image:
 
     Raises:
         OSError: when the file is missing, broken or truncated.
-        ValueError: when it has more than 8 bits a channel, or the crop leaves nothing.
+        ValueError: when it has more than 8 bits a channel or is CMYK, or the crop leaves nothing.
     """
     with Image.open(item.source) as image:
         if image.mode.startswith(('I', 'F')):
             raise ValueError(f'it has pixels of mode {image.mode}; convert it to 8 bits a channel')
+        if (bits := _bits(image, item.source)) > 8:
+            raise ValueError(f'it has {bits} bits a channel; convert it to 8')
+        if image.mode == 'CMYK':
+            raise ValueError('it is CMYK, whose colours depend on the printer; convert it to sRGB')
         image = image.convert('RGB')
     if item.crop is not None:
         box = item.crop(*image.size)
@@ -143,6 +152,40 @@ def load(item: Item, size: int | None = None) -> Image.Image:
     image = image if size is None else resize_shorter(image, size)
     image.info.clear()  # a colour profile would be copied, and some readers would apply it
     return image
+
+
+def _bits(image: Image.Image, path: Path) -> int:
+    """Bits a channel in the file; Pillow opens 16-bit colour as 8-bit, without a word."""
+    if image.format == 'PNG':
+        with open(path, 'rb') as file:
+            return file.read(25)[24]  # of the header chunk
+    if image.format == 'TIFF':
+        return max(image.tag_v2.get(ExifTags.Base.BitsPerSample) or (8,))
+    return 8
+
+
+def is_whole(target: Path, item: Item, size: int | None = None) -> bool:
+    """Whether the result of an earlier run can be kept: it decodes, and has the size that it is to have.
+
+    Where the original is gone, its size is not known, and decoding is all that is asked for.
+    """
+    try:
+        with Image.open(target) as image:
+            image.load()
+            found = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # as Pillow raises them
+        return False
+    if target.suffix == '.jpg' and is_cut_short(target.read_bytes()):  # which Pillow overlooks
+        return False
+    try:
+        with Image.open(item.source) as image:
+            expected = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return True
+    if item.crop is not None:
+        left, upper, right, lower = item.crop(*expected)
+        expected = right - left, lower - upper
+    return found == (expected if size is None or min(expected) < 1 else shorter_size(*expected, size))
 
 
 def claim_folder(output: Path, settings: Mapping[str, str | int | None]) -> None:
@@ -194,8 +237,10 @@ class _Task:
         if item.problem:
             return False, item.problem
         target = self.target(item)
-        if target.is_file() and target.stat().st_size:
-            return False, ''
+        if target.is_file():
+            if is_whole(target, item, self.encoding.size):
+                return False, ''
+            target.unlink()  # should it fail to be made again, nothing damaged stays
         try:
             self.encoding.save(load(item, self.encoding.size), target)
         except FileNotFoundError:
@@ -209,7 +254,7 @@ class _Task:
 def run_split(items: list[Item], folder: Path, encoding: Encoding, jobs: int = 1, quiet: bool = False) -> Result:
     """Prepare the images of one split; one bad file never stops the rest.
 
-    Results of an earlier run are kept. `metadata.jsonl` lists, by name, the images that are there.
+    Results of an earlier run are kept if they are whole. `metadata.jsonl` lists, by name, the images that are there.
 
     Args:
         items: the images.
