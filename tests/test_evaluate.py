@@ -186,6 +186,24 @@ def test_pictures_of_other_images_are_marked(cub, tmp_path):
     assert (marked['A'], marked['B'], marked['C']) == ('psnr ab_error', '', '')
 
 
+def test_originals_are_those_of_this_run(cub, photos, tmp_path, capsys):
+    photos(size=48, folder='cub/test/more')
+    out, folder = tmp_path / 'out', tmp_path / 'out' / 'originals'
+    assert run(cub, '--originals', '-o', out, *FAST) == 0
+    assert len(list(folder.rglob('*.png'))) == 6 and (folder / 'more').is_dir()
+    Image.new('RGB', (8, 8)).save(folder / 'mine.png')  # not written by the command
+    (folder / 'notes.txt').write_text('mine')
+    capsys.readouterr()
+    assert run(cub, '--originals', '--max-images', 2, '--crop', 40, '-o', out, *FAST) == 0
+    measured = {row['image'] for row in rows(out / 'scores.csv')}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob('*.*')}
+    kept = there - {'mine.png', 'notes.txt'}
+    assert len(kept) == 2 and {name.removesuffix('.png') for name in kept} <= measured and 'mine.png' in there
+    assert all(np.array_equal(bgr(folder / name), bgr(cub / name)[4:44, 4:44]) for name in kept)
+    assert f'{folder} has 1 files of others, such as mine.png; move them away' in capsys.readouterr().err
+    assert (folder / 'more').is_dir() == any(name.startswith('more/') for name in kept)
+
+
 def test_training_images_have_no_figures_of_the_paper(photos, tmp_path):
     for part, count in (('train', 0), ('test', 6)):
         assert run(photos(size=48, folder=f'cub/{part}'), '-o', tmp_path / part, *FAST) == 0

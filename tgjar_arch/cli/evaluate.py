@@ -14,7 +14,7 @@ from tgjar_arch.datasets.jpeg import check_qf
 from tgjar_arch.evaluation import measures as measuring
 from tgjar_arch.evaluation.figure_files import FigureFiles, read_zoom
 from tgjar_arch.evaluation.methods import Method, build_methods, find_paths, parse_methods, quality_warnings
-from tgjar_arch.evaluation.network_method import save_png
+from tgjar_arch.evaluation.network_method import write_originals
 from tgjar_arch.evaluation.paper import CHOICES, DATASETS, guess_dataset, paper_rows
 from tgjar_arch.evaluation.scores import Scores, measure_all, write_atomically
 from tgjar_arch.evaluation.tables import Comparison, Table, build_tables
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--overwrite', action='store_true', help='restore again what is there')
     parser.add_argument('--originals', action='store_true',
                         help="write the originals as they were compared to OUTPUT/originals, for BasicSR's "
-                             'scripts/metrics and other tools')
+                             'scripts/metrics and other tools; those of an earlier run go')
     parser.add_argument('--figure', nargs='+', metavar='IMAGE',
                         help='draw these images, or this number of them, as PDF and PNG: a row an image, a column a '
                              "method (the paper's Figures 4, 6, 7)")
@@ -169,8 +169,10 @@ def _compare(args: argparse.Namespace) -> tuple[list[Table], list[str], Scores, 
         print(line, file=sys.stderr)
     _check_writable(args.output)  # now, not after all was restored
     if args.originals:
-        for name in _progress(args.quiet)(images.names, 'write the originals'):
-            save_png(images.original(name), args.output / 'originals' / f'{name}.png')
+        others = write_originals(images, args.output, _progress(args.quiet))
+        if others:
+            print(f'warning: {args.output / "originals"} has {len(others)} files of others, such as {others[0].name}; '
+                  'move them away before other tools pair the folder.', file=sys.stderr)
     scores = measure_all(methods, images, args.qf, measures, args.output, _progress(args.quiet))
     if not any(scores.by_image.get(row, {}).get(m.name) or m.name in scores.of_set.get(row, {})
                for row in scores.by_image for m in measures):

@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from tgjar_arch.checkpoint import load_checkpoint
 from tgjar_arch.cli.options import OptionError, read_options
+from tgjar_arch.datasets.image_source import list_images
 from tgjar_arch.datasets.jpeg import decode
 from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.evaluation.test_set import EvaluationSet, decode_image
@@ -24,6 +25,7 @@ from tgjar_arch.tokenizer import DEFAULT_MAX_WORDS
 from tgjar_arch.weights_file import ExportedWeights, read_weights
 
 _CAPTION_LABELS = {'right': '', 'wrong': ', wrong captions', 'none': ', no captions'}
+_ORIGINAL = 'original'  # in the text chunk `tgjar` of what `write_originals` wrote
 Progress = Callable[[Sequence[str], str], Iterable[str]]  # images, description -> the images
 
 
@@ -102,6 +104,10 @@ class NetworkMethod:
     def image(self, name: str, qf: int) -> np.ndarray:
         path = restored_path(self._out, self.label, qf, name)
         return decode_image(path.read_bytes(), str(path))
+
+    def caption(self, name: str) -> str:
+        """The caption that an image is restored by; '' for none."""
+        return self._captions[name]
 
     def restore(self, name: str, qf: int, caption: str) -> np.ndarray:
         """Restore one picture by any caption ('' for none), without keeping it; (H, W, 3) uint8 BGR."""
@@ -201,6 +207,33 @@ def restore_jpeg(restorer: Restorer, content: bytes, caption: str, path: str) ->
     lq = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)[None] / 255.
     out = restorer.restore(lq, [caption], extra)[0].permute(1, 2, 0)
     return (out * 255).round().to(torch.uint8).cpu().numpy()[..., ::-1]
+
+
+def write_originals(images: EvaluationSet, out: str | os.PathLike, progress: Progress) -> list[Path]:
+    """Write the originals as they are compared to `OUT/originals/STEM.png`, with the text chunk `tgjar`.
+
+    What an earlier run wrote there and this one does not compare is removed, since BasicSR's scripts pair files by
+    their order; files that do not bear our chunk are left.
+
+    Returns:
+        Image files there that are not of this run, to be moved away by hand.
+    """
+    folder = Path(out, 'originals')
+    paths = {folder / f'{name}.png': name for name in images.names}
+    others = []
+    for path in ([folder / file for file in sorted(list_images(folder))] if folder.is_dir() else []):
+        if path in paths:
+            continue
+        if not _is_made_from(path, _ORIGINAL):
+            others.append(path)
+            continue
+        path.unlink()
+        for parent in path.relative_to(folder).parents[:-1]:
+            if not any((folder / parent).iterdir()):
+                (folder / parent).rmdir()
+    for path in progress(list(paths), 'write the originals'):
+        save_png(images.original(paths[path]), path, {'tgjar': _ORIGINAL})
+    return others
 
 
 def _is_made_from(path: Path, made_from: str) -> bool:
