@@ -145,7 +145,16 @@ def test_a_model_that_is_not_there(pictures, tmp_path, capsys):
 def test_wrong_folders(tmp_path, capsys, make, message):
     make(tmp_path / 'folder')
     assert main([str(tmp_path / 'folder')]) == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error and error.startswith('tgjar caption: ') and error.count('tgjar caption') == 1
+
+
+@pytest.mark.parametrize('device', ['foo', 'cuda:99'])
+def test_a_device_that_is_not_there_is_not_the_models_fault(pictures, blip, capsys, device):
+    assert main([str(pictures), '--model', str(blip), '--device', device]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f'tgjar caption: --device {device} cannot be used here: ') and 'model' not in error
+    assert error.count('\n') == 1 and not list(pictures.rglob('*.txt'))
 
 
 def test_help_tells_of_the_papers_model(capsys):

@@ -62,7 +62,7 @@ def find_work(folder: Path, overwrite: bool = False) -> tuple[list[Path], int]:
         FileNotFoundError: when there is no such folder.
         ValueError: when it has no image, or two that would share one text file.
     """
-    source = ImageSource(folder, 'tgjar caption')
+    source = ImageSource(folder, 'FOLDER')
     if source.is_lmdb:
         raise ValueError(f'{folder} is an lmdb; describe the folder of images that it was made from.')
     images, _ = read_captions(source)
@@ -152,6 +152,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _device(name: str | None) -> torch.device:
+    """The device of that name, or by default the GPU if there is one.
+
+    Raises:
+        ValueError: when it is none, or not on this machine.
+    """
+    try:
+        device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f'--device {name} cannot be used here: {str(error).splitlines()[0]}') from error
+    return device
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `tgjar caption`.
 
@@ -164,6 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if value < 1:
             parser.error(f'{option} must be 1 or more, but is {value}')
     try:
+        device = _device(args.device)
         files, kept = find_work(args.folder, args.overwrite)
     except (OSError, ValueError) as error:
         print(f'tgjar caption: {error}', file=sys.stderr)
@@ -171,7 +186,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     done, failed = 0, {}
     if files:
         try:
-            device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
             captioner = Captioner(args.model, device, args.download, args.beams, args.max_tokens)
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             reason = str(error).strip().partition('\n')[0].partition('. If you ')[0].rstrip('.')
