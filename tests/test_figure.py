@@ -95,6 +95,19 @@ def test_zoom_is_framed_and_enlarged_without_blur(tmp_path):
         assert left == x + 8 and top > y + 64
 
 
+def test_rows_have_windows_of_their_own(tmp_path):
+    first, second = three(64, 256), three(64, 256, 5)
+    draw_comparison([FigureRow('a', first, zoom=(100, 20, 32, 16)), FigureRow('b', second, zoom=None),
+                     FigureRow('c', first)], tmp_path / 'x.png', zoom=(4, 4, 64, 32))
+    sheet = read(tmp_path / 'x.png')
+    for image in first.values():
+        assert len(places(sheet, image[21:35, 101:131], 8)) == len(places(sheet, image[5:35, 5:67], 4)) == 1
+    for image in second.values():
+        assert places(sheet, image) and not places(sheet, image[5:35, 5:67], 4)
+    with pytest.raises(ValueError, match="row 'a': the window x 250, y 0, 8 x 8 does not lie inside"):
+        draw_comparison([FigureRow('a', first, zoom=(250, 0, 8, 8))], tmp_path / 'x.png')
+
+
 def test_zoom_is_where_jpeg_lost_most_and_stays_inside_the_image(tmp_path):
     images = three(64, 256)
     images['JPEG (QF 1)'] = images['Original'].copy()
@@ -150,6 +163,20 @@ def test_captions_and_notes_leave_ink_where_they_belong(tmp_path):
     assert ink('', {'': '.249 / 24.4'})[1] > 0
 
 
+def test_notes_may_have_two_lines(tmp_path):
+    image = noise(20, 256)
+    heights = []
+    for note in ('a b', 'a\nb', 'a\nb\nc'):
+        draw_comparison([FigureRow('', {'': image}, {'': note})], tmp_path / 'x.png', zoom=None)
+        heights.append(read(tmp_path / 'x.png').shape[0])
+    assert heights[0] < heights[1] < heights[2] and heights[2] - heights[1] == heights[1] - heights[0]
+
+
+def marked_words(*captions):
+    return [''.join(char for char, mark in zip(text, marks, strict=True) if mark)
+            for text, marks in zip(captions, different_words(captions), strict=True)]
+
+
 def test_words_that_differ_stand_out(tmp_path):
     captions = ['an orange bird with a long beak', 'a blue bird, with a long beak', 'a bird with a long beak', '']
     marked = [''.join(char for char, mark in zip(text, marks, strict=True) if mark)
@@ -157,6 +184,10 @@ def test_words_that_differ_stand_out(tmp_path):
     assert marked == ['orange', 'blue', '', '']
     assert not any(map(any, different_words(['a red bird', 'two purple flowers in the sun'])))
     assert different_words(['same words', 'same words']) == [[False] * 10] * 2
+    # One of another kind does not hide what the others differ in; of many that differ the nearest counts.
+    assert marked_words('a red bird sings', 'a blue bird sings', 'two people at the beach') == ['red', 'blue', '']
+    assert marked_words('a red bird sings', 'a blue bird sings', 'a red fish sings', 'a red bird swims') == [
+        'red', 'blue', 'fish', 'swims']
 
     def reds(second):
         draw_captions(noise(9, 256), [('a red bird sings', noise(9, 256, 1)), (second, noise(9, 256, 2))],

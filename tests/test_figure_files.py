@@ -10,7 +10,7 @@ from test_evaluate_methods import captions_of, write_tiny
 
 from tgjar_arch.cli import evaluate
 from tgjar_arch.evaluation import figure_files
-from tgjar_arch.evaluation.figure_files import choose_images, read_zoom
+from tgjar_arch.evaluation.figure_files import choose_images, read_zoom, read_zooms
 
 FAST = ['--quiet', '--device', 'cpu', '--metrics', 'psnr', 'ab_error']
 
@@ -68,6 +68,32 @@ def test_zoom_is_read():
             read_zoom(texts)
 
 
+def test_zooms_are_read():
+    assert read_zooms(['auto']) == ['auto'] and read_zooms(['none']) == [None]
+    assert read_zooms(['1', '2', '3', '4']) == [(1, 2, 3, 4)]
+    assert read_zooms(list('12345678')) == [(1, 2, 3, 4), (5, 6, 7, 8)]
+    for texts in (list('12345'), ['auto', *'1234'], ['auto', *'1234567']):
+        with pytest.raises(ValueError, match='--zoom .*: write auto, none, or left, top'):
+            read_zooms(texts)
+
+
+def test_each_image_has_its_window(setup, drawn):
+    assert run(*setup, '--figure', 'coffee', 'chelsea', '--zoom', *'1 2 30 20 10 11 12 13'.split()) == 0
+    assert [row.zoom for row in drawn[0][0][0]] == [(1, 2, 30, 20), (10, 11, 12, 13)]
+    assert run(*setup, '--figure', 'coffee', 'chelsea', '--zoom', *'1 2 30 20'.split()) == 0
+    assert [row.zoom for row in drawn[2][0][0]] == [(1, 2, 30, 20)] * 2
+
+
+def test_a_column_with_wrong_captions_shows_them(setup, drawn, tmp_path):
+    assert run(*setup, '--figure', 'coffee', '--caption-rows', 'right', 'wrong', 'none') == 0
+    row, = drawn[0][0][0]
+    with Image.open(tmp_path / 'out' / 'restored' / 'TGJAR_wrong_captions' / 'qf1' / 'coffee.png') as image:
+        wrong = image.info['caption']
+    assert wrong and wrong != row.caption
+    assert row.notes['TGJAR, wrong captions'].endswith(f'\n“{wrong}”')
+    assert not any('“' in row.notes[title] for title in ('TGJAR', 'TGJAR, no captions', 'Turned'))
+
+
 def test_comparison(setup, drawn, tmp_path, capsys):
     assert run(*setup, '--qf', 1, 10, '--figure', 'coffee', 'chelsea', '--caption-rows', 'right', 'none') == 0
     out = tmp_path / 'out'
@@ -76,9 +102,9 @@ def test_comparison(setup, drawn, tmp_path, capsys):
         for suffix in ('png', 'pdf'):
             file = out / f'figure_qf{qf}.{suffix}'
             assert file.is_file() and str(file) in printed
-    (rows, _, zoom), _ = drawn[0]
-    assert zoom == 'auto' and [row.caption for row in rows] == ['a white cup of coffee on a saucer',
-                                                               'a brown cat with green eyes']
+    (rows, _), _ = drawn[0]
+    assert [(row.caption, row.zoom) for row in rows] == [('a white cup of coffee on a saucer', 'auto'),
+                                                        ('a brown cat with green eyes', 'auto')]
     # The original and the JPEG first, what takes text last, in the order it was given
     assert list(rows[0].images) == ['Original', 'JPEG (QF 1)', 'Turned', 'TGJAR', 'TGJAR, no captions']
     original = np.asarray(Image.open(setup[0] / 'coffee.png'))
@@ -103,7 +129,7 @@ def test_a_method_without_the_picture_leaves_its_place_empty(setup, drawn, tmp_p
     Image.new('RGB', (20, 64)).save(tmp_path / 'done' / 'chelsea.png')
     assert run(*setup, '--figure', 3, '--zoom', 'none') == 1
     rows = drawn[0][0][0]
-    assert [('Turned' in row.images) for row in rows] == [True, False, False] and drawn[0][0][2] is None
+    assert [('Turned' in row.images) for row in rows] == [True, False, False] and {row.zoom for row in rows} == {None}
 
 
 def test_captions(setup, drawn, tmp_path):
@@ -128,6 +154,8 @@ def test_captions(setup, drawn, tmp_path):
     (['--figure', 'dog'], '--figure dog is none of the 3 images'),
     (['--figure', '2', '--captions', 'a'], '--captions are for one image, but --figure names 2'),
     (['--figure', '1', '--zoom', '0', '0', '65', '8'], '--zoom 0 0 65 8 does not lie inside astronaut, which is'),
+    (['--figure', '3', '--zoom', *'00880088'], '--zoom names 2 windows, but --figure 3 images; give one'),
+    (['--figure', '2', '--zoom', *'0088', '60', '0', '8', '8'], '--zoom 60 0 8 8 does not lie inside chelsea, which'),
     (['--figure', '1', '--zoom', '0', '0', '0', '8'], '--zoom 0 0 0 8 does not lie inside'),
     (['--figure', '1', '--captions', 'a', '--method', 'JPEG'], 'none of the methods restores here by captions'),
 ])

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tgjar_arch.datasets.jpeg import check_qf
 from tgjar_arch.evaluation import measures as measuring
-from tgjar_arch.evaluation.figure_files import FigureFiles, read_zoom
+from tgjar_arch.evaluation.figure_files import FigureFiles, read_zooms
 from tgjar_arch.evaluation.methods import Method, build_methods, find_paths, parse_methods, quality_warnings
 from tgjar_arch.evaluation.network_method import write_originals
 from tgjar_arch.evaluation.paper import CHOICES, DATASETS, guess_dataset, paper_rows
@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
                         help='draw instead what methods that take text make of the one image of --figure by each of '
                              "these texts (the paper's Figure 8); \"\" is none")
     parser.add_argument('--zoom', nargs='+', metavar='PIXELS',
-                        help='window that is enlarged in the figures: X Y W H in pixels; auto: where JPEG lost most; '
-                             'none (auto, with --captions none)')
+                        help='window that is enlarged in the figures: X Y W H in pixels, four numbers for all images '
+                             'or for each in turn; auto: where JPEG lost most; none (auto, with --captions none)')
     parser.add_argument('--table5', type=int, nargs='?', const=256, metavar='SIZE',
                         help="parameters, FLOP and seconds of the paper's networks for a picture of SIZE (256) pixels; "
                              'works without a test set')
@@ -119,7 +119,7 @@ def _check(args: argparse.Namespace) -> None:
             raise ValueError(f'--{option} belongs to a figure; name its image with --figure.')
     if args.figure is not None and args.images is None:
         raise ValueError('--figure needs the folder of the originals.')
-    args.zoom = read_zoom(args.zoom or ['auto' if args.captions is None else 'none'])
+    args.zoom = read_zooms(args.zoom or ['auto' if args.captions is None else 'none'])
     for option in ('max_images', 'table5'):
         if getattr(args, option) is not None and getattr(args, option) < 1:
             raise ValueError(f'--{option.replace("_", "-")} must be 1 or more, but is {getattr(args, option)}.')
@@ -174,6 +174,11 @@ def _compare(args: argparse.Namespace) -> tuple[list[Table], list[str], Scores, 
             print(f'warning: {args.output / "originals"} has {len(others)} files of others, such as {others[0].name}; '
                   'move them away before other tools pair the folder.', file=sys.stderr)
     scores = measure_all(methods, images, args.qf, measures, args.output, _progress(args.quiet))
+    for folder, count in (method.leftovers(qf) for method in methods if args.originals and hasattr(method, 'leftovers')
+                          for qf in method.qfs):
+        if count:
+            print(f'warning: {folder} has {count} pictures of earlier runs that OUTPUT/originals lacks; tools that '
+                  'pair by order need another output folder (-o).', file=sys.stderr)
     if not any(scores.by_image.get(row, {}).get(m.name) or m.name in scores.of_set.get(row, {})
                for row in scores.by_image for m in measures):
         raise ValueError('nothing could be measured:\n' + '\n'.join(

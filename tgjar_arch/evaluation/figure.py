@@ -26,7 +26,7 @@ NO_CAPTION = 'no caption'
 _COLUMN = 256  # images of fewer pixels are enlarged to about this
 _BLACK, _GREY, _RED = '#000000', '#6e6e6e', '#c8102e'
 _MOST_COMPARED = 200  # words; comparing takes time with the square of them
-_TITLE_LINES, _CAPTION_LINES, _NOTE_LINES, _COLUMN_CAPTION_LINES = 2, 3, 3, 12
+_TITLE_LINES, _CAPTION_LINES, _NOTE_LINES, _COLUMN_CAPTION_LINES = 2, 3, 9, 12
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,14 @@ class FigureRow:
         caption: the text that the restoration was guided by; '' for none.
         images: column title -> image (H, W, 3), RGB, or (H, W), grey; uint8, all of one size. The original first, then
             the JPEG image, then the methods. A column that only other rows have stays empty.
-        notes: column title -> what stands below the image, such as its scores.
+        notes: column title -> what stands below the image, such as its scores; a line break is kept.
+        zoom: what is enlarged in this row; `figure` as in all.
     """
 
     caption: str
     images: dict[str, np.ndarray]
     notes: dict[str, str] = field(default_factory=dict)
+    zoom: Zoom | Literal['figure'] = 'figure'
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,11 @@ def draw_comparison(rows: Sequence[FigureRow], path: str | os.PathLike, zoom: Zo
         images = _checked(row.images, f'row {_short(row.caption)}')
         if unknown := row.notes.keys() - row.images.keys():
             raise ValueError(f'row {_short(row.caption)} has notes for {sorted(unknown)}, but no such images.')
-        caption = _Text(f'“{row.caption.strip()}”') if row.caption.strip() else _Text(NO_CAPTION, _GREY)
+        caption = _Text(f'“{" ".join(row.caption.split())}”') if row.caption.strip() else _Text(NO_CAPTION, _GREY)
         finished.append(_Row(caption, [images.get(title) for title in titles],
                              [_Text(row.notes.get(title, '')) for title in titles],
-                             _window(list(images.values()), zoom, f'row {_short(row.caption)}')))
+                             _window(list(images.values()), zoom if row.zoom == 'figure' else row.zoom,
+                                     f'row {_short(row.caption)}')))
     _draw(finished, titles, path, dpi, _NOTE_LINES)
 
 
@@ -125,7 +128,7 @@ def draw_captions(jpeg: np.ndarray, results: Sequence[tuple[str, np.ndarray]], p
                   gt: np.ndarray | None = None, zoom: Zoom = None, dpi: int = 300, title: str = 'JPEG') -> None:
     """Draw a row as the paper's Figure 8: one JPEG image, and what each of several captions makes of it.
 
-    The caption stands below its image; words that not all captions share are red and bold, unless most words are.
+    The caption stands below its image; words that not all captions like it share are red and bold.
 
     Args:
         jpeg: (H, W, 3), RGB, or (H, W), grey; uint8.
@@ -156,15 +159,15 @@ def draw_captions(jpeg: np.ndarray, results: Sequence[tuple[str, np.ndarray]], p
 
 
 def different_words(captions: Sequence[str]) -> list[list[bool]]:
-    """Find the words that a caption does not share with all others, by the longest common subsequences.
+    """Find the words that a caption does not share with all others like it, by the longest common subsequences.
 
     Args:
         captions: words separated by single spaces.
 
     Returns:
-        For each caption and each of its characters, whether it belongs to such a word; never more than half of the
-        words of a caption: where more differ, it is another sentence, and nothing is marked. Nor is anything where a
-        caption has more than 200 words, which no figure shows.
+        For each caption and each of its characters, whether it belongs to such a word. Another caption is like it if it
+        shares at least half of its words; where more differ from all of these together, the nearest alone counts.
+        Nothing is marked in a caption that none is like, nor where one has more than 200 words, which no figure shows.
     """
     words = [caption.split(' ') if caption else [] for caption in captions]
     if max(map(len, words), default=0) > _MOST_COMPARED:
@@ -172,20 +175,22 @@ def different_words(captions: Sequence[str]) -> list[list[bool]]:
     keys = [[word.lower().strip('.,;:!?"\'') for word in part] for part in words]
     keys = [['a' if key == 'an' else key for key in part] for part in keys]  # it only follows from the next word
     marks = []
-    for part, mine in zip(words, keys, strict=True):
-        shared = [True] * len(mine)
-        for other in keys:
-            same = [False] * len(mine)
-            for start, _, count in SequenceMatcher(None, mine, other, autojunk=False).get_matching_blocks():
-                same[start:start + count] = [True] * count
-            if other:  # every word differs from no caption
-                shared = [a and b for a, b in zip(shared, same, strict=True)]
-        stand_out = [not same for same in shared]
-        if 2 * sum(stand_out) > len(stand_out):
-            stand_out = [False] * len(stand_out)
+    for k, (part, mine) in enumerate(zip(words, keys, strict=True)):
+        alike = [same for other in keys[:k] + keys[k + 1:] if 2 * sum(same := _shared(mine, other)) >= len(mine)]
+        stand_out = [not all(same) for same in zip(*alike, strict=True)] if alike else [False] * len(mine)
+        if 2 * sum(stand_out) > len(mine):
+            stand_out = [not same for same in max(alike, key=sum)]
         by_char = [mark for word, mark in zip(part, stand_out, strict=True) for mark in [mark] * len(word) + [False]]
         marks.append(by_char[:-1])
     return marks
+
+
+def _shared(mine: list[str], other: list[str]) -> list[bool]:
+    """For each of my words, whether the other text has it in the same order."""
+    same = [False] * len(mine)
+    for start, _, count in SequenceMatcher(None, mine, other, autojunk=False).get_matching_blocks():
+        same[start:start + count] = [True] * count
+    return same
 
 
 def _draw(rows: Sequence[_Row], titles: Sequence[str], path: str | os.PathLike, dpi: int, note_lines: int) -> None:
@@ -259,7 +264,10 @@ def _texts(canvas: Canvas, texts: Sequence[_Text], lefts: Sequence[int], width: 
 
 
 def _lines(canvas: Canvas, text: _Text, width: int, size: float, max_lines: int) -> list[list[tuple[str, bool]]]:
-    """Lines of (characters, stands out) that fit the width."""
+    """Lines of (characters, stands out) that fit the width; a text without marks may have line breaks of its own."""
+    if '\n' in text.text and not text.marked:
+        return [line for part in text.text.split('\n')
+                for line in _lines(canvas, _Text(part, text.colour), width, size, max_lines)][:max_lines]
     printable = canvas.printable(text.text)
     # Characters that were left out would shift the marks.
     marks = list(text.marked) if len(printable) == len(text.text) == len(text.marked) else [False] * len(printable)

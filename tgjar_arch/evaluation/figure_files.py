@@ -10,7 +10,7 @@ import numpy as np
 from tgjar_arch.datasets.image_source import image_name
 from tgjar_arch.datasets.jpeg import decode
 from tgjar_arch.evaluation.canvas import FORMATS, require_matplotlib
-from tgjar_arch.evaluation.figure import FigureRow, Zoom, draw_captions, draw_comparison
+from tgjar_arch.evaluation.figure import NO_CAPTION, FigureRow, Zoom, draw_captions, draw_comparison
 from tgjar_arch.evaluation.measures import Measure
 from tgjar_arch.evaluation.methods import Method
 from tgjar_arch.evaluation.network_method import NetworkMethod, folder_name
@@ -33,6 +33,17 @@ def read_zoom(texts: Sequence[str]) -> Zoom:
         raise ValueError(f'--zoom {" ".join(texts)}: write auto, none, or left, top, width and height in pixels, such '
                          'as --zoom 96 64 64 40.')
     return tuple(map(int, texts))
+
+
+def read_zooms(texts: Sequence[str]) -> list[Zoom]:
+    """The windows that `--zoom` names, as of `read_zoom`, of all images or one after the other of each.
+
+    Raises:
+        ValueError: when it is something else.
+    """
+    if len(texts) <= 4 or len(texts) % 4:
+        return [read_zoom(texts)]
+    return [read_zoom(texts[k:k + 4]) for k in range(0, len(texts), 4)]
 
 
 def choose_images(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -76,23 +87,27 @@ class FigureFiles:
     Args:
         wanted: as of `choose_images`.
         captions: texts for one image, for Figure 8; None for the comparison of methods.
-        zoom: what is enlarged.
+        zooms: what is enlarged: one for all images, or one for each.
         images, methods, qfs: what is compared.
         out: folder of the figures.
 
     Raises:
         ImportError: when matplotlib is missing.
-        ValueError: when there is no such image, the window does not lie inside one, or there are captions, but several
-            images or no method that takes them.
+        ValueError: when there is no such image, a window does not lie inside one, there are neither one nor as many
+            windows as images, or there are captions, but several images or no method that takes them.
     """
 
-    def __init__(self, wanted: Sequence[str], captions: Sequence[str] | None, zoom: Zoom, images: EvaluationSet,
-                 methods: Sequence[Method], qfs: Sequence[int], out: str | os.PathLike) -> None:
+    def __init__(self, wanted: Sequence[str], captions: Sequence[str] | None, zooms: Sequence[Zoom],
+                 images: EvaluationSet, methods: Sequence[Method], qfs: Sequence[int], out: str | os.PathLike) -> None:
         require_matplotlib()
         self.names = choose_images(wanted, images.names)
-        self._captions, self._zoom, self._images, self._out = captions, zoom, images, Path(out)
+        self._captions, self._images, self._out = captions, images, Path(out)
         self._methods, self._qfs = methods, qfs
-        for name in self.names:
+        if len(zooms) not in (1, len(self.names)):
+            raise ValueError(f'--zoom names {len(zooms)} windows, but --figure {len(self.names)} images; give one '
+                             'window, or one for each.')
+        self._zooms = dict(zip(self.names, zooms * len(self.names) if len(zooms) == 1 else zooms, strict=True))
+        for name, zoom in self._zooms.items():
             height, width = images.original(name).shape[:2]
             if not isinstance(zoom, tuple):
                 continue
@@ -136,10 +151,15 @@ class FigureFiles:
                          for title in pictures if title != 'Original'}
                 if any(notes.values()):
                     notes['Original'] = ' / '.join(measure.heading for measure in noted)
-                rows.append(FigureRow(captions[name], {k: _rgb(image) for k, image in pictures.items()}, notes))
+                for method in methods:  # by another caption than the one above the row
+                    if method.label in pictures and getattr(method, 'captions', '') == 'wrong':
+                        caption = method.caption(name)
+                        notes[method.label] += f'\n“{caption}”' if caption else f'\n{NO_CAPTION}'
+                rows.append(FigureRow(captions[name], {k: _rgb(image) for k, image in pictures.items()}, notes,
+                                      self._zooms[name]))
             for suffix in FORMATS:
                 files.append(self._out / f'figure_qf{qf}{suffix}')
-                draw_comparison(rows, files[-1], self._zoom)
+                draw_comparison(rows, files[-1])
         return files
 
     def _caption_figures(self) -> list[Path]:
@@ -152,7 +172,7 @@ class FigureFiles:
                 for suffix in FORMATS:
                     files.append(self._out / f'captions_figure_{folder_name(method.name)}_qf{qf}{suffix}')
                     draw_captions(_rgb(decode(self._images.jpeg(name, qf))), results, files[-1],
-                                  _rgb(self._images.original(name)), self._zoom, title=f'JPEG (QF {qf})')
+                                  _rgb(self._images.original(name)), self._zooms[name], title=f'JPEG (QF {qf})')
         return files
 
 

@@ -71,7 +71,7 @@ class NetworkMethod:
         self.folder, self.qfs = folder_name(self.label), tuple(files)
         self._files, self._images, self._out = files, images, out
         self._device, self._overwrite = device, overwrite
-        self._captions = images.captions(captions)
+        self.captions, self._captions = captions, images.captions(captions)
         self._names: dict[str, str] = {}
         for file in dict.fromkeys(files.values()):  # a mistake should show now, not hours later
             restorer, _ = _cached_restorer(file, device, os.stat(file).st_mtime_ns)
@@ -104,6 +104,11 @@ class NetworkMethod:
     def image(self, name: str, qf: int) -> np.ndarray:
         path = restored_path(self._out, self.label, qf, name)
         return decode_image(path.read_bytes(), str(path))
+
+    def leftovers(self, qf: int) -> tuple[Path, int]:
+        """The folder of its pictures, and how many of them earlier runs made of images that are not compared now."""
+        folder = restored_path(self._out, self.label, qf, 'x').parent
+        return folder, len(set(list_images(folder)) - {f'{name}.png' for name in self._images.names})
 
     def caption(self, name: str) -> str:
         """The caption that an image is restored by; '' for none."""
