@@ -30,9 +30,9 @@ test: $(STAMP)  ## run the tests (at most 10 minutes on 2 cores); ARGS="-m 'not 
 lint: $(STAMP)  ## check style with ruff
 	$(BIN)/python -m ruff check .
 
-bench: $(STAMP)  ## measurements; each is `python -m benchmarks.NAME`
-	$(BIN)/python -m benchmarks.damsm_loss $(ARGS)
+bench: $(STAMP)  ## inference and training measured (an hour); each is `python -m benchmarks.NAME`, as others in benchmarks/
 	$(BIN)/python -m benchmarks.inference $(ARGS)
+	$(BIN)/python -m benchmarks.training $(ARGS)
 
 clean:  ## remove build files and caches; .venv, data and results stay
 	rm -rf build dist tgjar.egg-info .pytest_cache .ruff_cache

@@ -1,8 +1,8 @@
 """Restoration side by side: the networks of the paper's Table 5 and ours, text encoder included, on the same input.
 
-    python -m benchmarks.inference [--device cpu] [--threads 1] [--sizes 256 512] [--dtype float32] [--seconds 60]
+    python -m benchmarks.inference [--device cpu] [--threads 1] [--sizes 256 512] [--dtype float32] [--batch 1]
 
-All in one process, batch 1, random weights, channels_last. After a run to warm up the networks take turns, so that
+All in one process, random weights, channels_last. After a run to warm up the networks take turns, so that
 whatever else the machine does slows all of them, and the median of the runs counts. Prints Markdown: a table for each
 size, and our cost a pixel over the sizes. A network that would take longer than `--seconds` for one run is left out of
 the size and of all larger ones, which the table says. Peak memory is what a run adds to the process at its height,
@@ -48,11 +48,12 @@ class Candidate:
         name: key of `NETWORKS`.
         device: where it runs.
         dtype: of its weights and images; the text encoder stays in float32.
+        batch: images a run.
     """
 
-    def __init__(self, name: str, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, name: str, device: torch.device, dtype: torch.dtype = torch.float32, batch: int = 1) -> None:
         torch.manual_seed(0)
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype, self.batch = device, dtype, batch
         with torch.device(device):
             self.net, self.net_t = build_network(deepcopy(NETWORKS[name])), None
             if getattr(self.net, 'uses_text', False):
@@ -64,16 +65,16 @@ class Candidate:
         return sum(p.numel() for net in (self.net, self.net_t) if net is not None for p in net.parameters())
 
     def prepare(self, size: int) -> Callable[[], Tensor]:
-        """One restoration of a square image of `size` pixels a side, as a function to call repeatedly."""
+        """One restoration of `batch` square images of `size` pixels a side, as a function to call repeatedly."""
         generator = torch.Generator().manual_seed(size)
 
         def image(channels: int, side: int) -> Tensor:
-            values = torch.rand(1, channels, side, side, generator=generator)
+            values = torch.rand(self.batch, channels, side, side, generator=generator)
             return values.to(self.device, self.dtype, memory_format=torch.channels_last)
 
         made = {'qmaps': lambda: image(2, size), 'thumbnail': lambda: image(3, self.net.thumbnail_size)}
         lq, extra = image(3, size), {key: made[key]() for key in getattr(self.net, 'extra_inputs', ())}
-        ids = torch.randint(1, TEXT_ENCODER['vocab_size'], (1, WORDS), generator=generator).to(self.device)
+        ids = torch.randint(1, TEXT_ENCODER['vocab_size'], (self.batch, WORDS), generator=generator).to(self.device)
         mask = torch.ones_like(ids, dtype=torch.bool)
 
         def run() -> Tensor:
@@ -146,7 +147,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def machine(device: torch.device, dtype: str) -> str:
+def machine(device: torch.device, dtype: str, batch: int) -> str:
     """What the figures were measured on, in a line."""
     where = processor(device)
     cpuinfo = Path('/proc/cpuinfo')
@@ -154,7 +155,7 @@ def machine(device: torch.device, dtype: str) -> str:
         fields = dict(re.findall(r'^(cpu family|model)\s*: (\d+)$', cpuinfo.read_text(), re.MULTILINE))
         where += ''.join(f', {key} {value}' for key, value in fields.items())
         where += f', {torch.backends.cpu.get_cpu_capability()}'
-    return f'{where}, PyTorch {torch.__version__}, {dtype}, channels_last, batch 1'
+    return f'{where}, PyTorch {torch.__version__}, {dtype}, channels_last, batch {batch}'
 
 
 def measure(candidates: dict[str, Candidate], size: int, known: dict[str, list[tuple[int, float]]], budget: float,
@@ -170,7 +171,7 @@ def measure(candidates: dict[str, Candidate], size: int, known: dict[str, list[t
         clock: what tells the time.
 
     Returns:
-        Rows (seconds, runs, flop, memory) by name, and for those left out the reason.
+        Rows (seconds and flop an image, runs, memory of a run) by name, and for those left out the reason.
     """
     runs, rounds, times, rows, skipped = {}, {}, {}, {}, {}
     device = next(iter(candidates.values())).device
@@ -190,7 +191,8 @@ def measure(candidates: dict[str, Candidate], size: int, known: dict[str, list[t
     for name, run in runs.items():
         median = statistics.median(times[name])
         known[name].append((size, median))
-        rows[name] = {'seconds': median, 'runs': len(times[name]), 'flop': meta_flop(name, size),
+        rows[name] = {'seconds': median / candidates[name].batch, 'runs': len(times[name]),
+                      'flop': meta_flop(name, size),
                       'memory': peak_memory(run, device) if median < budget else None}
     return rows, skipped
 
@@ -233,11 +235,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=list(NETWORKS), metavar='NAME',
                         help=f'which of {", ".join(NETWORKS)}')
     parser.add_argument('--dtype', choices=DTYPES, default='float32')
+    parser.add_argument('--batch', type=int, default=1, help='images a run, for the throughput of a GPU')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads')
     parser.add_argument('--clock', choices=CLOCKS, default='wall', help='cpu: time of all threads on their cores')
     parser.add_argument('--seconds', type=float, default=60, help='longest run of one network')
     parser.add_argument('--repeats', type=int, default=15, help='runs of each network, fewer of slow ones')
     args = parser.parse_args(argv)
+    if args.batch < 1:
+        parser.error(f'--batch must be 1 or more, but is {args.batch}')
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     if device.type == 'cuda' and args.clock == 'cpu':
@@ -246,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     candidates, known = {}, {}
     for name in args.networks:
         try:
-            candidates[name] = Candidate(name, device, DTYPES[args.dtype])
+            candidates[name] = Candidate(name, device, DTYPES[args.dtype], args.batch)
         except ImportError as error:
             print(f'{name} is left out: {error}', file=sys.stderr)
             continue
@@ -255,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
             run = candidates[name].prepare(size)
             run()
             known[name].append((size, seconds(run, device, clock)))
-    print(f'{machine(device, args.dtype)}; median {args.clock} time of the runs.')
+    print(f'{machine(device, args.dtype, args.batch)}; median {args.clock} time of the runs.')
     growth, gone = {}, {}
     left = dict(candidates)
     for size in sorted(args.sizes):

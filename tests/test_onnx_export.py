@@ -10,6 +10,7 @@ from PIL import Image
 from test_readme_examples import example
 
 import tgjar_arch
+from tgjar_arch import shipped
 from tgjar_arch.cli import export
 from tgjar_arch.generator_arch import TGJARGenerator
 from tgjar_arch.hf_text_encoder_arch import HFTextEncoder
@@ -123,18 +124,36 @@ def test_file_says_how_to_use_it(files, session):
     assert [(value.name, value.shape) for value in session.get_outputs()] == [('restored', ['N', 3, 'H', 'W'])]
 
 
-def test_example_of_the_readme(files, restorer, tmp_path, monkeypatch):
+@pytest.mark.parametrize('caption', [
+    'a small yellow bird', 'a small yellow bird with a black cap and the red flower',  # of 11 words 6 count
+    'unbekannt', ''])
+def test_example_of_the_readme(files, restorer, tmp_path, monkeypatch, caption):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'tgjar_cub.onnx').symlink_to(files / 'tiny.onnx')
     pixels = np.random.default_rng(0).integers(0, 255, (21, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save('bird.jpg', quality=20)
-    code, names = example('onnxruntime'), {}
-    assert len(code.splitlines()) <= 12
-    exec(code, names)
+    code = example('onnxruntime')
+    assert len(code.splitlines()) <= 13 and "'a small yellow bird'" in code
+    exec(code.replace('a small yellow bird', caption), {})
     restored = np.asarray(Image.open('bird.png'))
-    expected = restorer(np.asarray(Image.open('bird.jpg')), 'a small yellow bird')
-    assert np.abs(restored.astype(int) - expected).max() <= 1
-    assert np.abs(restored.astype(int) - restorer(np.asarray(Image.open('bird.jpg')))).max() > 1  # the caption counts
+    lq = np.asarray(Image.open('bird.jpg'))
+    assert np.abs(restored.astype(int) - restorer(lq, caption)).max() <= 1
+    counts = caption.startswith('a small')
+    assert (np.abs(restored.astype(int) - restorer(lq)).max() > 1) == counts  # the caption, where a word is known
+
+
+def test_shipped_weights_by_name(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shipped, 'FOLDER', files)
+    monkeypatch.chdir(tmp_path)
+    assert export.main(['tiny', '--onnx', '--without-text', '-o', 'x.onnx']) == 0
+    about = onnxruntime.InferenceSession('x.onnx').get_modelmeta().custom_metadata_map
+    assert about['source'].endswith(', tiny.safetensors')
+    with pytest.raises(SystemExit, match='2'):
+        export.main(['tiny', '-o', 'x.safetensors'])
+    assert 'is exported already' in capsys.readouterr().err
+    assert export.main(['other', '--onnx', '-o', 'y.onnx']) == 1
+    assert 'other is no generator checkpoint' in (error := capsys.readouterr().err)
+    assert 'shipped weights are tiny' in error and not (tmp_path / 'y.onnx').exists()
 
 
 def test_without_text_the_null_condition_is_inside(files, restorer, tmp_path, capsys):

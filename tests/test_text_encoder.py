@@ -99,3 +99,13 @@ def test_errors_name_the_shapes(encoder):
         encoder(torch.ones(1, 6, dtype=torch.long), torch.ones(1, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match='even'):
         LSTMTextEncoder(10, text_dim=7)
+
+
+def test_autocast_leaves_the_lstm_alone() -> None:
+    """Where oneDNN has no bfloat16 LSTM (without AVX-512), it would raise."""
+    net = LSTMTextEncoder(20, embed_dim=8, text_dim=16).eval()
+    ids = torch.randint(1, 20, (3, 5))
+    plain = net(ids, ids > 3)
+    with torch.autocast('cpu', torch.bfloat16):
+        cast = net(ids, ids > 3)
+    assert all(torch.equal(one, other) for one, other in zip(plain, cast, strict=True))

@@ -1,5 +1,6 @@
 """Text encoders: from word ids to word and sentence features (paper 3.2, eq. 3)."""
 
+import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -61,7 +62,9 @@ class LSTMTextEncoder(nn.Module):
         lengths, order = lengths.clamp(min=1).sort(descending=True)
         order = order.to(ids.device, non_blocking=True)
         packed = pack_padded_sequence(embedded.index_select(0, order), lengths, batch_first=True)
-        outputs, (hidden, _) = self.rnn(packed)
+        # In its own type under autocast: oneDNN has no bfloat16 LSTM for processors without AVX-512, and it is little.
+        with torch.autocast(ids.device.type, enabled=False):
+            outputs, (hidden, _) = self.rnn(packed)
         outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=ids.shape[1])  # (N, T, D)
         back = order.argsort()
         words = outputs.index_select(0, back).transpose(1, 2).masked_fill(~mask[:, None], 0)  # (N, D, T)

@@ -14,6 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from tgjar_arch.checkpoint import load_checkpoint
 from tgjar_arch.portable_network import check_network
+from tgjar_arch.shipped import shipped
 from tgjar_arch.weights_file import ExportedWeights, read_weights, write_weights
 
 
@@ -53,7 +54,9 @@ def find_checkpoint(path: Path) -> Path:
     """The generator's checkpoint `path` stands for: itself, or the newest of an experiment's folder."""
     if not path.is_dir():
         if not path.name.startswith('net_g_'):
-            raise ValueError(f'{path} is no generator checkpoint; name experiments/NAME, or its models/net_g_ITER.pth.')
+            names = f' (shipped weights are {", ".join(shipped())})' if shipped() else ''
+            raise ValueError(f'{path} is no generator checkpoint; name experiments/NAME, or its models/net_g_ITER.pth'
+                             f'{names}.')
         return path
     found = [*path.glob('net_g_*.pth'), *path.glob('models/net_g_*.pth')]
     if not found:
@@ -92,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='tgjar export', description=__doc__)
     parser.add_argument('checkpoint', type=Path,
                         help='experiments/NAME (its newest checkpoint) or .../models/net_g_ITER.pth; with --onnx also '
-                             'a .safetensors file exported earlier')
+                             'a .safetensors file exported earlier, or the name of shipped weights')
     parser.add_argument('-o', '--output', type=Path, required=True, help='file to write, .safetensors or .onnx')
     parser.add_argument('--onnx', action='store_true',
                         help="write an ONNX graph of generator and text encoder (needs pip install 'tgjar[onnx]')")
@@ -101,6 +104,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--half', action='store_true', help='store as float16: half the size; not with --onnx')
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     args = parser.parse_args(argv)
+    if not args.checkpoint.exists():  # else a name
+        args.checkpoint = shipped().get(str(args.checkpoint), args.checkpoint)
     suffix = '.onnx' if args.onnx else '.safetensors'
     if args.output.suffix != suffix:
         parser.error(f'the output {args.output} must end in {suffix}{" with --onnx" if args.onnx else ""}'
