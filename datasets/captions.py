@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from basicsr.utils import get_root_logger
 
-from tgjar_arch.datasets.image_source import ImageSource, image_name, list_images
+from tgjar_arch.datasets.image_source import ImageSource, image_name, list_images, walk
 from tgjar_arch.hf_tokenizer import HFTokenizer
 from tgjar_arch.tokenizer import WordTokenizer
 
@@ -105,14 +105,13 @@ class _TextFiles:
         if root.is_file():
             return cls([('', root)], {})
         metadata, sidecars = [], {}
-        for folder, folders, files in os.walk(root, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith('.'))
-            prefix = Path(folder).relative_to(root).as_posix()
-            for name in sorted(files):
+        for folder, files in walk(root):
+            prefix = folder.relative_to(root).as_posix()
+            for name in files:
                 if name == METADATA:
-                    metadata.append((prefix, Path(folder, name)))
+                    metadata.append((prefix, folder / name))
                 elif name.endswith('.txt') and not name.startswith('.') and name != 'meta_info.txt':  # lmdb's own
-                    sidecars[posixpath.normpath(f'{prefix}/{name[:-len(".txt")]}')] = Path(folder, name)
+                    sidecars[posixpath.normpath(f'{prefix}/{name[:-len(".txt")]}')] = folder / name
         return cls(metadata, sidecars)
 
     def entries(self) -> Iterator[tuple[str, list[str], int]]:

@@ -1,9 +1,10 @@
 """Image files by name: a folder in any depth, or an lmdb."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from basicsr.utils import FileClient
+from basicsr.utils import FileClient, get_root_logger
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.jp2')
 
@@ -14,12 +15,39 @@ def image_name(path: str) -> str:
     return stem if suffix.lower() in IMAGE_SUFFIXES else path
 
 
-def list_images(root: Path) -> list[str]:
-    """Return the paths from `root` of all image files under it, in any depth, with '/'; hidden ones are left out."""
+def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every folder under `root` with the names of its files, in a fixed order.
+
+    Hidden folders are left out. Links to folders are followed, but no folder is visited twice, as in a loop of links:
+    after the folder itself its links count no more, and of several links the first.
+
+    Args:
+        root: where to begin; folders are given as paths that begin with it.
+        on_error: called when a folder cannot be read (`error.filename`); by default it is left out.
+    """
+    visited, starts = set(), [Path(root)]
+    while starts:
+        for folder, folders, files in os.walk(starts.pop(0), onerror=on_error):
+            status = os.stat(folder)
+            if (place := (status.st_dev, status.st_ino)) in visited:
+                folders.clear()
+                continue
+            visited.add(place)
+            folders[:] = sorted(name for name in folders if not name.startswith('.'))
+            starts += [path for name in folders if (path := Path(folder, name)).is_symlink()]
+            yield Path(folder), sorted(files)
+
+
+def list_images(root: Path, on_error: Callable[[OSError], None] | None = None) -> list[str]:
+    """Return the paths from `root` of all image files under it, in any depth, with '/'; hidden ones are left out.
+
+    Args:
+        root: the folder.
+        on_error: as of `walk`.
+    """
     found = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        prefix = Path(folder).relative_to(root)
+    for folder, files in walk(root, on_error):
+        prefix = folder.relative_to(root)
         found += [(prefix / name).as_posix() for name in files
                   if not name.startswith('.') and name.lower().endswith(IMAGE_SUFFIXES)]
     return found
@@ -61,7 +89,11 @@ class ImageSource:
         self.is_lmdb = self.root.suffix == '.lmdb'
         if not self.root.is_dir():
             raise FileNotFoundError(f'{key}: there is no folder {self.root}.')
-        found = self._lmdb_files() if self.is_lmdb else list_images(self.root)
+        unreadable: list[OSError] = []
+        found = self._lmdb_files() if self.is_lmdb else list_images(self.root, unreadable.append)
+        for error in unreadable:
+            get_root_logger().warning(f'{key}: the folder {error.filename} cannot be read ({error.strerror}); its '
+                                      'images are left out.')
         if not found:
             raise ValueError(f'{key}: there is no image in {self.root} ({" ".join(IMAGE_SUFFIXES)}).')
         self.files: dict[str, str] = {}

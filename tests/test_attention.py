@@ -163,6 +163,26 @@ def test_restore_draws_maps_upright_beside_the_same_result(tmp_path, weights, ca
     assert np.array_equal(image, np.asarray(Image.open(tmp_path / 'plain' / 'sub' / 'a.png')))
 
 
+def test_maps_of_results_that_are_kept(tmp_path, weights, capsys):
+    root = tmp_path / 'in'
+    root.mkdir()
+    picture().save(root / 'a.jpg', quality=5, exif=exif(6), comment=CAPTION)
+    words = ['-i', str(root), '--weights', str(weights), '--quiet', '--device', 'cpu', '--attention']
+    assert restore.main([*words, str(tmp_path / 'first'), '-o', str(tmp_path / 'out')]) == 0
+    stamp = (tmp_path / 'out' / 'a.png').stat().st_mtime_ns
+    assert restore.main([*words, str(tmp_path / 'second'), '-o', str(tmp_path / 'out')]) == 0
+    assert '0 restored' in (out := capsys.readouterr().out) and '1 already there' in out
+    assert (tmp_path / 'out' / 'a.png').stat().st_mtime_ns == stamp
+    first, second = (np.asarray(Image.open(tmp_path / name / 'a.png')) for name in ('first', 'second'))
+    assert np.array_equal(first, second)
+    stamp = (tmp_path / 'second' / 'a.png').stat().st_mtime_ns
+    assert restore.main([*words, str(tmp_path / 'second'), '-o', str(tmp_path / 'out')]) == 0
+    assert (tmp_path / 'second' / 'a.png').stat().st_mtime_ns == stamp
+    picture(40, 40).save(tmp_path / 'out' / 'a.png')
+    assert restore.main([*words, str(tmp_path / 'third'), '-o', str(tmp_path / 'out')]) == 1
+    assert 'a.png is not of the size of' in capsys.readouterr().err
+
+
 def test_restore_refuses_what_cannot_be_drawn(tmp_path, weights, capsys, monkeypatch):
     picture().save(tmp_path / 'a.jpg', quality=5)
     words = [str(tmp_path / 'a.jpg'), '-o', str(tmp_path / 'a.png'), '--weights', str(weights), '--caption', CAPTION,

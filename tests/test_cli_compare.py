@@ -41,6 +41,11 @@ def sheet_of(path):
     return np.asarray(Image.open(path).convert('RGB'))
 
 
+def test_bytes_that_are_no_utf_8_do_not_count(arguments, capsys):
+    assert compare.main(arguments(captions=['a red\udcff bird', 'a red bird'])) == 0
+    assert 'from the first the others differ by 0.00' in capsys.readouterr().out
+
+
 def test_each_caption_has_its_picture(tmp_path, jpeg, weights, arguments, capsys):  # noqa: F811
     picture(120, 88).save(tmp_path / 'original.png')
     assert compare.main(arguments('--original', tmp_path / 'original.png', '--text-strength', '3')) == 0

@@ -146,8 +146,12 @@ def test_results_never_collide(tmp_path):
     _, files, others = restore.find_images(root, out, force=True)
     assert others == 0 and len(files) == 7
     targets = [job.target.relative_to(out).as_posix() for job in restore.plan(root, files, out)]
-    assert sorted(targets) == ['A.JPG.png', 'a.jpeg.png', 'a.jpg.jpg.png', 'a.jpg.png', 'a.png.png', 'b.v2.png',
+    assert sorted(targets) == ['A.JPG.png', 'a.jpeg.png', 'a.jpg.2.png', 'a.jpg.jpg.png', 'a.png.png', 'b.v2.png',
                                'sub/a.png']
+    assert len({target.lower() for target in targets}) == 7
+    files = [root / name for name in ('A.jpg', 'a.JPG', 'a.jpg', 'a.jpg.2.jpg')]
+    targets = [job.target.name for job in restore.plan(root, files, out)]
+    assert targets == ['A.jpg.png', 'a.JPG.3.png', 'a.jpg.4.png', 'a.jpg.2.png']
 
 
 def test_results_inside_the_input_are_not_restored_again(tmp_path, weights, capsys):
@@ -362,6 +366,53 @@ def test_one_file_by_name(tmp_path, weights, capsys):
     picture().save(root / 'b.jpg', quality=7)
     assert restore.main([str(root / 'b.jpg'), '-o', str(tmp_path), '--weights', str(weights)]) == 0
     assert 'b.jpg: JPEG quality 7, 4:2:0, 51 x 37 -> ' in capsys.readouterr().out
+
+
+def test_what_is_no_jpeg_or_has_16_bits_is_said(tmp_path, weights, capsys):
+    root = tmp_path / 'in'
+    jpegs(root, ['a.jpg'])
+    Image.fromarray(np.full((16, 16), 40000, np.uint16)).save(root / 'deep.png')
+    picture().save(root / 'clean.png')
+    assert restore.main(args_of(tmp_path, weights)) == 0
+    assert 'quality' not in capsys.readouterr().err
+    assert restore.main(args_of(tmp_path, weights, '--force', '--overwrite')) == 0
+    error = capsys.readouterr().err
+    assert (f'2 of 3 files are no JPEG files whose quality can be read: what is not badly compressed becomes worse: '
+            f'{root / "clean.png"}, {root / "deep.png"}.') in error
+    assert f'1 of 3 files have more than 8 bits a sample, of which the results keep 8: {root / "deep.png"}.' in error
+
+
+def test_folders_that_cannot_be_read_are_failures(tmp_path, weights, capsys, monkeypatch):
+    root = tmp_path / 'in'
+    jpegs(root, ['a.jpg', 'locked/b.jpg'])
+    (root / 'loop').symlink_to(root)
+    scandir = os.scandir
+    locked = {str(root / 'locked')}
+
+    def refuse(path):
+        if str(path) in locked:
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    assert restore.main(args_of(tmp_path, weights)) == 1
+    captured = capsys.readouterr()
+    assert '1 restored' in captured.out and '1 failed' in captured.out
+    assert f'failed: {root / "locked"}: the folder cannot be read: Permission denied' in captured.err
+    locked.add(str(root))
+    assert restore.main(args_of(tmp_path, weights)) == 2
+    assert f'the folder {root} cannot be read: Permission denied.' in capsys.readouterr().err
+
+
+def test_metadata_of_subfolders(tmp_path, weights, capsys):
+    root = tmp_path / 'in'
+    jpegs(root, ['sub/a.jpg'])
+    (root / 'sub' / 'metadata.jsonl').write_text('{"file_name": "a.jpg", "captions": ["a red bird"]}\n')
+    assert restore.main(args_of(tmp_path, weights, '--show-caption')) == 0
+    assert 'caption "a red bird", from metadata.jsonl' in capsys.readouterr().out
+    (root / 'sub' / 'metadata.jsonl').write_text('{"captions": []}\n')
+    assert restore.main(args_of(tmp_path, weights)) == 2
+    assert 'metadata.jsonl, line 1' in capsys.readouterr().err
 
 
 def test_captions_in_their_order(tmp_path, weights, capsys):

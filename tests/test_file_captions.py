@@ -203,8 +203,12 @@ def test_metadata_names_count_from_the_root(write, tmp_path, monkeypatch):
     write(b'{"file_name": "./x.jpg", "text": "one"}', 'a/b/metadata.jsonl')
     write(b'{"file_name": "b/x.webp", "captions": ["two"]}', 'a/metadata.jsonl')
     assert find_caption(path).text == 'one'
-    assert find_caption(path, root=tmp_path / 'a').text == 'two'
-    assert find_caption(path, root=tmp_path) == ('', 'none')
+    # The nearest counts, as far as the root.
+    assert find_caption(path, root=tmp_path / 'a').text == find_caption(path, root=tmp_path).text == 'one'
+    write(b'{"file_name": "other.jpg", "text": "one"}', 'a/b/metadata.jsonl')
+    assert find_caption(path) == ('', 'none')
+    assert find_caption(path, root=tmp_path / 'a').text == find_caption(path, root=tmp_path).text == 'two'
+    assert find_caption(path, root=tmp_path / 'c') == ('', 'none')
     monkeypatch.chdir(tmp_path / 'a')
     assert find_caption('b/x.jpg', root='.').text == 'two'
     write(b'{"file_name": "b/x.webp", "captions": ["changed"]}', 'a/metadata.jsonl')

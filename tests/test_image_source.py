@@ -1,5 +1,6 @@
 """Images by name, from folders and from lmdb."""
 
+import os
 import pickle
 
 import cv2
@@ -8,7 +9,8 @@ import pytest
 import torch
 from basicsr.utils.lmdb_util import LmdbMaker
 
-from tgjar_arch.datasets.image_source import ImageSource, image_name
+from tgjar_arch.datasets.captions import read_captions
+from tgjar_arch.datasets.image_source import ImageSource, image_name, list_images
 
 NAMES = ('004.Groove_billed_Ani/a b', 'photo (1).v2', 'plain')
 
@@ -58,6 +60,39 @@ def test_linked_folders_are_followed(folder, tmp_path):
     (tmp_path / 'links').mkdir()
     (tmp_path / 'links' / 'set').symlink_to(folder)
     assert tuple(ImageSource(tmp_path / 'links').files) == tuple(f'set/{name}' for name in NAMES)
+
+
+def test_loops_of_links_end_and_no_folder_counts_twice(folder, tmp_path):
+    (folder / 'a').mkdir()
+    (folder / 'a' / 'x.png').write_bytes(png(0))
+    (folder / 'a' / 'loop').symlink_to(folder)
+    (folder / 'a' / 'a').symlink_to(folder / 'a')
+    (folder / '0 link').symlink_to(folder / 'a')  # sorts before the folder itself, which counts all the same
+    (tmp_path / 'outside').mkdir()
+    (tmp_path / 'outside' / 'y.png').write_bytes(png(1))
+    (tmp_path / 'outside' / 'back').symlink_to(tmp_path)  # leads to the root once more, and to the lmdb's neighbours
+    for name in ('first', 'second'):
+        (folder / name).symlink_to(tmp_path / 'outside')
+    (folder / 'a' / 'metadata.jsonl').write_text('{"file_name": "x.png", "captions": ["a bird"]}')
+    files = [image_name(path) for path in list_images(folder)]
+    assert sorted(files) == sorted([*NAMES, 'a/x', 'first/y'])
+    images, report = read_captions(folder)
+    assert {image.name: image.captions for image in images if image.captions} == {'a/x': ('a bird',)}
+    assert not report.missing_images
+
+
+def test_folders_that_cannot_be_read_are_named(folder, monkeypatch, log):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith('Ani'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    assert tuple(ImageSource(folder).files) == NAMES[1:]
+    (line,) = log.messages
+    assert line.startswith(f'dataroot_gt: the folder {folder / "004.Groove_billed_Ani"} cannot be read (Permission')
 
 
 def test_lmdb_of_basicsr(lmdb_folder):

@@ -200,7 +200,8 @@ def find_caption(path: str | os.PathLike, caption: str | None = None, root: str 
     Args:
         path: the image file.
         caption: what the user says about it.
-        root: folder that has `metadata.jsonl` and that its file names count from; by default the file's own folder.
+        root: the last folder above the file where a `metadata.jsonl`, whose file names count from its own folder, is
+            looked for; by default the file's own folder. The nearest that names the file counts.
         auto: describes an image file, where nothing else does.
         max_pixels: as of `read_photo`.
 
@@ -221,13 +222,16 @@ def find_caption(path: str | os.PathLike, caption: str | None = None, root: str 
         lines = [text for line in read_caption_file(sidecar) if (text := clean(line))]
         if lines:
             return FoundCaption(lines[0], sidecar.name)
-    root = Path(os.path.abspath(path.parent if root is None else root))  # not resolved: names are those of links
-    whole, metadata = Path(os.path.abspath(path)), root / METADATA
-    if metadata.is_file() and whole.is_relative_to(root):
-        status = metadata.stat()
-        captions = _metadata_captions(metadata, (status.st_mtime_ns, status.st_size))
-        if text := clean(captions.get(image_name(whole.relative_to(root).as_posix()), '')):
-            return FoundCaption(text, METADATA)
+    whole = Path(os.path.abspath(path))  # not resolved: names are those of links
+    top = whole.parent if root is None else Path(os.path.abspath(root))
+    for folder in whole.parents if whole.is_relative_to(top) else ():
+        if (metadata := folder / METADATA).is_file():
+            status = metadata.stat()
+            captions = _metadata_captions(metadata, (status.st_mtime_ns, status.st_size))
+            if text := clean(captions.get(image_name(whole.relative_to(folder).as_posix()), '')):
+                return FoundCaption(text, METADATA)
+        if folder == top:
+            break
     if auto is not None and (text := clean(auto(path))):
         return FoundCaption(text, 'captioner')
     return FoundCaption('', 'none')

@@ -12,12 +12,12 @@ from tqdm import tqdm
 from tgjar_arch.attention import WordAttention, check_attention, word_attention
 from tgjar_arch.evaluation.attention_figure import draw_attention
 from tgjar_arch.evaluation.canvas import require_matplotlib
-from tgjar_arch.photo_file import Photo
+from tgjar_arch.photo_file import Photo, read_photo
 from tgjar_arch.picture_output import to_srgb
 from tgjar_arch.restorer import Restorer
 
 if TYPE_CHECKING:
-    from tgjar_arch.cli.restore import Job
+    from tgjar_arch.cli.restore_files import Job
 
 
 def file_of(job: 'Job', args: argparse.Namespace) -> Path:
@@ -45,13 +45,13 @@ def check(restorer: Restorer, jobs: Sequence['Job'], args: argparse.Namespace) -
             raise ValueError(f'the attention maps would replace the picture {file}; give --attention another folder.')
 
 
-def draw(restorer: Restorer, photo: Photo, restored: np.ndarray, caption: str, file: Path) -> None:
-    """Draw the maps over the restored picture, upright and in sRGB; a picture without a usable caption has none.
+def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, file: Path) -> None:
+    """Draw the maps over the restored picture; without a usable caption there are none, which is said.
 
     Args:
         restorer: the networks.
         photo: the file.
-        restored: (H, W, 3) uint8, made from its pixels.
+        picture: (H, W, 3) uint8, restored, upright and in sRGB.
         caption: '' for none.
         file: .png or .pdf; it appears whole or not at all.
 
@@ -64,5 +64,16 @@ def draw(restorer: Restorer, photo: Photo, restored: np.ndarray, caption: str, f
         return
     words, maps = word_attention(restorer, photo.pixels, caption)
     maps = photo.upright(maps.transpose(1, 2, 0)).transpose(2, 0, 1)
-    picture = to_srgb(np.ascontiguousarray(photo.upright(restored)), photo.icc)
     draw_attention(picture, WordAttention(words, maps), file, caption)
+
+
+def draw_missing(restorer: Restorer, photo: Photo, caption: str, job: 'Job', args: argparse.Namespace) -> None:
+    """Draw the maps of a picture over its result of an earlier run.
+
+    Raises:
+        OSError, ValueError: as of `draw`, or when the result cannot be read, or is not of the picture's size.
+    """
+    result = read_photo(job.target, args.max_pixels)
+    if result.size != photo.size:
+        raise ValueError(f'{job.target} is not of the size of {job.source}; --overwrite restores it again.')
+    draw(restorer, photo, to_srgb(result.pixels, result.icc), caption, file_of(job, args))

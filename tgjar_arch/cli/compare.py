@@ -14,6 +14,7 @@ from tgjar_arch.evaluation.canvas import MAX_PIXELS as SHEET_PIXELS
 from tgjar_arch.evaluation.canvas import check_suffix, require_matplotlib
 from tgjar_arch.evaluation.figure import Zoom, draw_captions
 from tgjar_arch.evaluation.figure_files import read_zoom
+from tgjar_arch.file_captions import clean
 from tgjar_arch.photo_file import MAX_PIXELS, Photo, read_photo
 from tgjar_arch.picture_output import to_srgb
 from tgjar_arch.restorer import Restorer
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> str:
         ImportError, OSError, ValueError, RuntimeError: when something is missing or not as it must be.
     """
     photo, original, zoom = check_files(args)
-    args.captions = [' '.join(caption.split()) for caption in args.captions]
+    args.captions = [clean(caption) for caption in args.captions]
     weights = find_weights(args.weights)
     restorer = load(weights, args)
     for line in notes(restorer, photo, args.captions, quality_limit(weights)):

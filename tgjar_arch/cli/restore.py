@@ -4,12 +4,12 @@ import argparse
 import ctypes
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
@@ -18,28 +18,17 @@ from tgjar_arch.attention import MAX_PIXELS as ATTENTION_PIXELS
 from tgjar_arch.attention import check_size
 from tgjar_arch.cli import attention_maps
 from tgjar_arch.cli.caption import DEFAULT_MODEL, Captioner
-from tgjar_arch.datasets.captions import METADATA, read_metadata
-from tgjar_arch.datasets.image_source import image_name, list_images
+from tgjar_arch.cli.restore_files import Job, check_metadata, find_images, plan
 from tgjar_arch.datasets.jpeg import check_qf
 from tgjar_arch.file_captions import FoundCaption, find_caption
 from tgjar_arch.photo_file import MAX_PIXELS, Photo, read_photo
-from tgjar_arch.picture_output import FORMATS, write_picture
+from tgjar_arch.picture_output import FORMATS, to_srgb, write_picture
 from tgjar_arch.restorer import Restorer
 from tgjar_arch.shipped import DEFAULT_MAX_QF, find_weights, quality_limit, shipped
 from tgjar_arch.tiling import MIN_TILE
 
-JPEG_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
 WEIGHTS = 'TGJAR_WEIGHTS'
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to restore: where it is, the folder that names count from, and where the result goes."""
-
-    source: Path
-    root: Path
-    target: Path
 
 
 @dataclass
@@ -51,6 +40,7 @@ class Outcome:
         kept: results of an earlier run, not restored again.
         skipped: file -> why it was left as it is.
         failed: file -> what went wrong.
+        no_jpeg: files without a JPEG quality to be read. deep: files with more than 8 bits a sample.
         unguided: no caption. unknown: a caption without any known word. cut: a caption that is too long.
     """
 
@@ -58,53 +48,11 @@ class Outcome:
     kept: int = 0
     skipped: dict[Path, str] = field(default_factory=dict)
     failed: dict[Path, str] = field(default_factory=dict)
+    no_jpeg: list[Path] = field(default_factory=list)
+    deep: list[Path] = field(default_factory=list)
     unguided: int = 0
     unknown: int = 0
     cut: int = 0
-
-
-def find_images(path: Path, output: Path, force: bool = False) -> tuple[Path, list[Path], int]:
-    """Find the pictures: `path` itself, or in any depth below it, but not in `output`.
-
-    Returns:
-        The folder that names count from; the files, of a folder JPEG files only unless `force` is set; and how many
-        pictures of other formats are left out.
-
-    Raises:
-        FileNotFoundError: when `path` does not exist.
-        ValueError: when the folder has no file to restore, or is the output.
-    """
-    if path.is_file():
-        return path.parent, [path], 0
-    if not path.is_dir():
-        raise FileNotFoundError(f'{path} does not exist.')
-    if output.is_dir() and output.samefile(path):
-        raise ValueError(f'input and output are the same folder {path}; name another for the results.')
-    results = output.resolve()
-    found = [file for file in (path / name for name in sorted(list_images(path)))
-             if not file.resolve().is_relative_to(results)]
-    files = [file for file in found if force or file.suffix.lower() in JPEG_SUFFIXES]
-    if not files:
-        more = f', but {len(found)} pictures of other formats; --force restores them' if found else ''
-        raise ValueError(f'{path} has no JPEG file ({" ".join(JPEG_SUFFIXES)}){more}.')
-    return path, files, len(found) - len(files)
-
-
-def plan(root: Path, files: Sequence[Path], output: Path, suffix: str = '.png') -> list[Job]:
-    """Where each result goes: the same place below `output`, or `output` itself if it is named as a picture.
-
-    Results that would have one name keep the suffix of their source: `a.jpg.png`, `a.jpeg.png`.
-    """
-    if output.suffix.lower() in FORMATS and not output.is_dir():
-        return [Job(files[0], root, output)]
-    names = [file.relative_to(root).as_posix() for file in files]
-    # Upper and lower case are one name on many disks.
-    short = [f'{image_name(name)}{suffix}' for name in names]
-    counts = Counter(name.lower() for name in short)
-    long = {f'{name}{suffix}'.lower() for name in names}
-    return [Job(file, root, output / (brief if counts[brief.lower()] == 1 and brief.lower() not in long
-                                      else f'{name}{suffix}'))
-            for file, name, brief in zip(files, names, short, strict=True)]
 
 
 def describe(photo: Photo) -> str:
@@ -135,10 +83,7 @@ def restore_file(restorer: Restorer, job: Job, args: argparse.Namespace, caption
     if args.attention is not None:
         check_size(*photo.size)
 
-    def auto(_: Path) -> str:
-        return captioner([Image.fromarray(photo.upright(photo.pixels).copy())])[0]
-
-    caption = find_caption(job.source, args.caption, job.root, auto if captioner else None, args.max_pixels)
+    caption = _caption(job, photo, args, captioner)
     with tqdm(unit='tile', desc=job.source.name, leave=False, disable=args.quiet, delay=2) as bar:
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -149,16 +94,28 @@ def restore_file(restorer: Restorer, job: Job, args: argparse.Namespace, caption
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None:
         trim(0)  # glibc: gives back what the tiles took, before the writer takes a copy of the picture
     if args.attention is not None:
-        attention_maps.draw(restorer, photo, restored, caption.text, attention_maps.file_of(job, args))
+        picture = to_srgb(np.ascontiguousarray(photo.upright(restored)), photo.icc)
+        attention_maps.draw(restorer, photo, picture, caption.text, attention_maps.file_of(job, args))
     # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
     write_picture(job.target, photo.upright(restored), photo, args.quality, args.keep_metadata, overwrite=True)
     outcome.done += 1
+    if photo.jpeg is None:
+        outcome.no_jpeg.append(job.source)
+    if photo.bit_depth > 8:
+        outcome.deep.append(job.source)
     _count(restorer, caption, outcome)
     if not args.quiet:
         tqdm.write(f'{job.source}: {describe(photo)} -> {job.target}')
     if args.show_caption:
         tqdm.write(f'{job.source}: caption "{caption.text}", from {caption.source}' if caption.text else
                    f'{job.source}: no caption')
+
+
+def _caption(job: Job, photo: Photo, args: argparse.Namespace, captioner: Captioner | None) -> FoundCaption:
+    def auto(_: Path) -> str:
+        return captioner([Image.fromarray(photo.upright(photo.pixels).copy())])[0]
+
+    return find_caption(job.source, args.caption, job.root, auto if captioner else None, args.max_pixels)
 
 
 def _count(restorer: Restorer, caption: FoundCaption, outcome: Outcome) -> None:
@@ -173,13 +130,18 @@ def _count(restorer: Restorer, caption: FoundCaption, outcome: Outcome) -> None:
 
 def run(restorer: Restorer, jobs: list[Job], args: argparse.Namespace, captioner: Captioner | None = None) -> Outcome:
     """Restore all; one bad file never stops the rest."""
-    outcome = Outcome()
+    outcome = Outcome(failed=dict(args.unreadable))
     with tqdm(jobs, unit='image', desc='restore', disable=args.quiet or len(jobs) < 2) as progress:
         for job in progress:
             if job.target.exists() and not args.overwrite:
                 outcome.kept += 1
-                continue
+                if args.attention is None or attention_maps.file_of(job, args).exists():
+                    continue
             try:
+                if job.target.exists() and not args.overwrite:
+                    photo = read_photo(job.source, args.max_pixels)
+                    attention_maps.draw_missing(restorer, photo, _caption(job, photo, args, captioner).text, job, args)
+                    continue
                 restore_file(restorer, job, args, captioner, outcome)
             except (OSError, ValueError) as error:
                 outcome.failed[job.source] = str(error) or type(error).__name__
@@ -193,13 +155,20 @@ def run(restorer: Restorer, jobs: list[Job], args: argparse.Namespace, captioner
 
 
 def _notes(restorer: Restorer, outcome: Outcome) -> list[str]:
-    """What a user should know about captions that were not used, or not as a whole."""
+    """What a user should know about files, and about captions that were not used, or not as a whole."""
+    lines = [f'{len(files)} of {outcome.done} files {what}: {_some(files)}.' for files, what in (
+        (outcome.no_jpeg, 'are no JPEG files whose quality can be read: what is not badly compressed becomes worse'),
+        (outcome.deep, 'have more than 8 bits a sample, of which the results keep 8')) if files]
     if not restorer.takes_text:
-        return ['These weights take no captions: the captions are not used.'] if outcome.unknown else []
-    return [f'{count} of {outcome.done} files have {what}.' for count, what in (
+        return lines + ['These weights take no captions: the captions are not used.'] * bool(outcome.unknown)
+    return lines + [f'{count} of {outcome.done} files have {what}.' for count, what in (
         (outcome.unguided, 'no caption and are restored without text'),
         (outcome.unknown, 'a caption without any known word and are restored without text'),
         (outcome.cut, f'a caption that is cut to its first {restorer.max_words} known words')) if count]
+
+
+def _some(files: Sequence[Path]) -> str:
+    return ', '.join(map(str, files[:3])) + (', ...' if len(files) > 3 else '')
 
 
 def _start(args: argparse.Namespace) -> tuple[Restorer, list[Job], Captioner | None]:
@@ -227,11 +196,11 @@ def _start(args: argparse.Namespace) -> tuple[Restorer, list[Job], Captioner | N
             raise ValueError('PNG is lossless and has no --quality; leave it out, or take --format webp or jpg.')
         check_qf(args.quality, '--quality')
     check_qf(args.max_qf, '--max-qf')
-    root, files, others = find_images(args.input, args.output, args.force)
+    args.unreadable = {}
+    root, files, others = find_images(args.input, args.output, args.force, args.unreadable)
     jobs = plan(root, files, args.output, suffix)
-    if args.caption is None and (root / METADATA).is_file():
-        for _ in read_metadata(root / METADATA):  # a mistake in it would stop every file
-            pass
+    if args.caption is None:
+        check_metadata(jobs)
     restorer = Restorer.from_pretrained(weights, args.device, _DTYPES[args.dtype])
     if args.tile and not restorer.can_tile:
         raise ValueError(f'{restorer.name} sees the whole picture and cannot restore tiles without seams; leave --tile '
@@ -275,7 +244,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='tgjar restore', description=__doc__.partition(': ')[2],
         epilog='Captions: --caption, else what the file itself says (JPEG comment, XMP, EXIF, PNG text), else a text '
-        'file beside it (bird.jpg, bird.txt), else metadata.jsonl in the input folder, else --auto-caption, else none. '
+        'file beside it (bird.jpg, bird.txt), else metadata.jsonl in its folder or above, up to the input, else '
+        '--auto-caption, else none. '
         'Results that are there already are kept, so that an interrupted run goes on where it stopped. Exit code: 0 no '
         'failure, 1 some files failed, 2 nothing could be started. '
         'Example: tgjar restore bird.jpg -o bird.png --caption "a small yellow bird"')
