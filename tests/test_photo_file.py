@@ -255,6 +255,42 @@ def test_decompression_bombs_are_refused(read, recwarn):
     assert Image.MAX_IMAGE_PIXELS == limit is not None and not recwarn.list
 
 
+def test_jpegs_that_claim_more_than_they_hold_are_refused(read):
+    content = bytearray(saved(picture(), quality=5))
+    at = content.index(b'\xff\xc0') + 5
+    content[at:at + 4] = struct.pack('>HH', 14000, 14000)
+    with pytest.raises(ValueError, match=r'x\.jpg claims 14000 x 14000 pixels, but [\d,]+ bytes of JPEG cannot hold'):
+        read(bytes(content))
+    # As few bytes as a sound file can have.
+    for image, how in ((Image.new('RGB', (2048, 1024), 'red'), {'subsampling': '4:2:0'}),
+                       (Image.new('L', (2048, 1024)), {})):
+        for progressive in (False, True):
+            plain = saved(image, quality=1, optimize=True, progressive=progressive, **how)
+            assert len(plain) < 20_000 and read(plain).size == (2048, 1024)
+
+
+def tiff(bits: int, form: int, samples: int = 3) -> bytes:
+    """A sound TIFF file of 2 x 2 pixels: colour where `samples` is 3."""
+    entries = [(256, 3, 1, 2), (257, 3, 1, 2), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, 2 if samples == 3 else 1),
+               (273, 4, 1, 200), (277, 3, 1, samples), (278, 3, 1, 2), (279, 4, 1, 4 * samples * bits // 8),
+               (339, 3, 1, form)]
+    packed = b''.join(struct.pack('<HHI', tag, kind, count) + struct.pack('<I', value)
+                      for tag, kind, count, value in entries)
+    head = b'II*\0' + struct.pack('<IH', 8, len(entries)) + packed + bytes(4)
+    return head.ljust(200, b'\0') + bytes(4 * samples * bits // 8)
+
+
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF')  # Pillow's, about the half file
+@pytest.mark.parametrize(('bits', 'form', 'words'), [
+    (32, 3, '32-bit floating point numbers'), (16, 3, '16-bit floating point numbers'), (32, 1, '32-bit whole numbers'),
+    (16, 2, '16-bit signed whole numbers')])
+def test_tiffs_of_other_samples_are_called_what_they_are(read, bits, form, words):
+    with pytest.raises(ValueError, match=rf'x\.tif is a TIFF file of {words}, which has no 8-bit RGB picture; convert'):
+        read(tiff(bits, form), 'x.tif')
+    with pytest.raises(ValueError, match='is truncated or broken'):
+        read(tiff(bits, form)[:40], 'x.tif')
+
+
 @pytest.mark.filterwarnings('ignore')  # Pillow's, about what it finds in there
 def test_no_broken_file_gives_another_kind_of_error(read):
     rng = np.random.default_rng(0)

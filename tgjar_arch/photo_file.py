@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, JpegImagePlugin
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from tgjar_arch.datasets.quantisation import tables_as_stored
 from tgjar_arch.jpeg_quality import estimate_quality
 
 MAX_PIXELS = 200_000_000  # larger than any camera's, and 0.6 GB as RGB
+# A block of 8 x 8 samples takes a bit at least: 6 bits for 256 pixels of 4:2:0, or 1 byte for 341 pixels.
+_JPEG_PIXELS_A_BYTE = 1000
+_SMALL = 1_000_000  # pixels, below which a file that claims more than it holds does no harm
 _FORMATS = {'JPEG': 'JPEG', 'PNG': 'PNG', 'WEBP': 'WebP', 'BMP': 'BMP', 'TIFF': 'TIFF', 'PPM': 'PPM',
             'JPEG2000': 'JPEG 2000'}  # Pillow's name: ours
 _SIGNATURE = re.compile(rb'\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*|\0\0\0\x0cjP', re.DOTALL)
@@ -110,7 +113,8 @@ def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
 
     Raises:
         OSError: when there is no such file, or it cannot be read.
-        ValueError: when it is no image, broken, truncated or too large.
+        ValueError: when it is no image, broken, truncated or too large, or a JPEG file claims more pixels than its bytes
+            can hold.
     """
     path = Path(path)
     with open(path, 'rb') as file:
@@ -125,12 +129,20 @@ def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
         except Exception as error:  # Pillow's plugins raise many kinds on broken files
             if isinstance(error, Image.UnidentifiedImageError) and not _SIGNATURE.match(head):
                 raise ValueError(f'{path} is no image that can be read ({", ".join(_FORMATS.values())}).') from error
+            if kind := _float_tiff(file, head):
+                raise ValueError(f'{path} is a TIFF file of {kind}, which has no 8-bit RGB picture; convert it first.'
+                                 ) from error
             raise _broken(path, error) from error
         with image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ValueError(f'{path} has {width} x {height} = {width * height:,} pixels, more than the limit of '
                                  f'{max_pixels:,}; reduce it, or raise the limit if you trust the file.')
+            size = os.fstat(file.fileno()).st_size
+            is_jpeg = isinstance(image, JpegImagePlugin.JpegImageFile)
+            if is_jpeg and width * height > max(_SMALL, size * _JPEG_PIXELS_A_BYTE):
+                raise ValueError(f'{path} claims {width} x {height} pixels, but {size:,} bytes of JPEG cannot hold '
+                                 'them: it is truncated, or made to take memory; get a complete copy of the file.')
             yield image
 
 
@@ -142,6 +154,23 @@ def _open(file: io.BufferedReader) -> Image.Image:
             return Image.open(file, formats=list(_FORMATS))
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _float_tiff(file: io.BufferedReader, head: bytes) -> str | None:
+    """What a TIFF file's samples are, where Pillow knows no such picture though the file is sound; else None."""
+    if not head.startswith((b'II*\0', b'MM\0*')):
+        return None
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
+        file.seek(directory.next)
+        directory.load(file)
+        bits = max(directory.get(ExifTags.Base.BitsPerSample) or (1,))
+        form = max(directory.get(ExifTags.Base.SampleFormat) or (1,))
+    except Exception:  # it is broken indeed
+        return None
+    words = {2: 'signed whole numbers', 3: 'floating point numbers', 5: 'complex numbers', 6: 'complex numbers'}
+    words = words.get(form, 'whole numbers' if bits > 16 else None)
+    return f'{bits}-bit {words}' if words else None
 
 
 def _broken(path: Path, error: Exception) -> ValueError:
