@@ -43,13 +43,15 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_every_source_and_option_file(wheel: Path) -> None:
     expected = set()
-    for folder, patterns in {**dict.fromkeys(CODE, ['*.py', '*.json', '*.safetensors']), 'options': ['*.yml']}.items():
-        for pattern in patterns:
+    patterns = {**dict.fromkeys(CODE, ['*.py', '*.json', '*.safetensors', 'py.typed']), 'options': ['*.yml']}
+    for folder in patterns:
+        for pattern in patterns[folder]:
             for file in (ROOT / folder).rglob(pattern):
                 path = file.relative_to(ROOT).as_posix()
                 expected.add(path if folder == 'tgjar_arch' else f'tgjar_arch/{path}')
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if '.dist-info/' not in name}
+    assert 'tgjar_arch/py.typed' in expected  # type checkers read our hints only where it is
     assert names == expected, 'a folder is missing under packages in setup.py'
 
 
