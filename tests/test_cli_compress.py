@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from pathlib import Path
 
@@ -240,3 +241,24 @@ def test_segments_that_cannot_be():
 
 def test_it_is_a_command():
     assert COMMANDS['compress'][0] == compress.__name__
+
+
+def test_folders_that_cannot_be_read_are_failures(tmp_path, capsys, monkeypatch):
+    (tmp_path / 'in' / 'locked').mkdir(parents=True)
+    picture().save(tmp_path / 'in' / 'a.png')
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith('locked'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    arguments = ['--qf', '5', '--caption', 'default', '-o', str(tmp_path / 'out')]
+    assert compress.main([str(tmp_path / 'in'), *arguments]) == 1
+    captured = capsys.readouterr()
+    assert f'failed: {tmp_path / "in" / "locked"}: the folder cannot be read: Permission denied' in captured.err
+    assert captured.out.endswith('1 written to ' + str(tmp_path / 'out') + ', 1 failed\n')
+    assert find_caption(tmp_path / 'out' / 'a.jpg') == ('default', 'JPEG comment')
+    assert compress.main([str(tmp_path / 'in' / 'locked'), *arguments]) == 2
+    assert 'there is no image in' in (error := capsys.readouterr().err) and 'cannot be read: Permission' in error

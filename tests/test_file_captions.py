@@ -100,12 +100,17 @@ def test_exif_in_utf_8(write):
 
 @pytest.mark.parametrize('text', [
     'OLYMPUS DIGITAL CAMERA         ', 'SAMSUNG DIGITAL CAMERA', 'KODAK Digital Still Camera', 'SONY DSC',
-    'Exif_JPEG_PICTURE', r'DCIM\100MEDIA\DJI_0012.JPG', 'default', 'Created with GIMP', 'Created with The GIMP',
+    'Exif_JPEG_PICTURE', r'DCIM\100MEDIA\DJI_0012.JPG', 'Created with GIMP', 'Created with The GIMP',
     'Created with GIMP on a Mac', 'CREATOR: gd-jpeg v1.0 (using IJG JPEG v62), quality = 90', 'Lavc58.134.100',
     'AppleMark', 'Intel(R) JPEG Library, version 1,5,4,36', 'LEAD Technologies Inc. V1.01',
     'File written by Adobe Photoshop® 4.0', 'Optimized by JPEGmini 3.13', 'Compressed by jpeg-recompress',
     'Processed By eBay with ImageMagick, z1.1.0. ||B2', 'JPEG Encoder Copyright 1998, James R. Weeks', '***', ' - ',
     'FBMD23000969010000', 'charset="Ascii"', 'ASCII', '/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJ', '',
+    'GIMP', 'Picasa', 'Screenshot', 'Screenshot_2021-03-04-12-30-01', 'Screenshot 2021-03-04 at 12.30.01',
+    'DSC_1234.JPG', 'IMG_2021', 'IMG_20210304_123001', 'DSCN0012', 'P1010023', 'Adobe Photoshop CC',
+    'Adobe Photoshop CS6 (Windows)',
+    'sdr_HDRB', 'oplus_0', 'untitled', 'Untitled-1', 'bird.jpg', r'C:\pictures\birds\one', '/home/me/pictures/one',
+    'd41d8cd98f00b204e9800998ecf8427e', '123e4567-e89b-12d3-a456-426614174000',
 ])
 def test_boilerplate_is_no_caption(write, text):
     assert not is_caption(clean(text))
@@ -114,10 +119,29 @@ def test_boilerplate_is_no_caption(write, text):
 
 
 @pytest.mark.parametrize('text', [
-    'an OLYMPUS DIGITAL CAMERA on a table', 'a digital camera', 'the default', '🐦', '一只小黄鸟', 'x', '3 birds',
+    'an OLYMPUS DIGITAL CAMERA on a table', 'a digital camera', 'the default', 'default',
+    'a_small_yellow_bird_with_a_black_cap_on_1_Branch',
+    'Donaudampfschiffahrtselektrizitätenhauptbetriebswerk', 'Donaudampfschiffahrtselektrizitaetenhauptbetriebswerk',
+    'a screenshot of a map', 'Screenshot of a game', 'Adobe Photoshop on a laptop', 'P 3 birds', 'Picasa and Monet',
+    'black/white', 'a coffee',  '🐦', '一只小黄鸟', 'x', '3 birds',
     'a bird, created with GIMP', 'Sony', '"quoted"', LONG])
 def test_captions_that_look_a_little_like_it(text):
     assert is_caption(text) and clean(text) == text
+
+
+def test_what_drones_write_everywhere_is_a_caption_in_a_comment(write):
+    metadata = {'exif': exif(description='default'), 'xmp': described('default')}
+    assert find_caption(write(saved(picture(), **metadata))) == ('', 'none')
+    assert find_caption(write(saved(picture(), comment='default', **metadata))) == ('default', 'JPEG comment')
+
+
+def test_long_texts_are_judged_at_once():
+    started = time.monotonic()
+    for part in ('Adobe Photoshop (x)', ' ()', ' (1 ', '1', 'IMG_123', 'IMG_1 2-', '/a', 'aA1', 'Screenshot 1.1 at',
+                 'x.jpg', 'a' * 30 + '-', 'created by ', ' 1.'):
+        for start in ('', 'Adobe Photoshop', 'IMG_', 'Screenshot 1', 'untitled'):
+            assert is_caption(start + part * 5000 + ' !x')
+    assert time.monotonic() - started < 3
 
 
 def test_cleaning():

@@ -75,3 +75,21 @@ def test_a_checkpoint_may_name_no_more_than_its_export(tmp_path, monkeypatch, ca
     assert "net_g_5.pth cannot be exported: network has the argument 'load_path'" in capsys.readouterr().err
     with pytest.raises(ValueError, match='network_g has the argument'):
         write_weights('x.safetensors', ExportedWeights({'type': 'SpyNet', 'load_path': 'evil.pth'}, STATE))
+
+
+class Evil:
+    """Its unpickling would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), 'w')
+
+
+def test_a_checkpoint_with_code_is_refused_without_advice_to_run_it(tmp_path, capsys):
+    torch.save({'params': Evil(tmp_path / 'written')}, tmp_path / 'net_g_5.pth')
+    assert export.main([str(tmp_path / 'net_g_5.pth'), '-o', str(tmp_path / 'x.safetensors')]) == 1
+    error = capsys.readouterr().err
+    assert 'net_g_5.pth is refused: it holds more than tensors and plain containers' in error
+    assert 'weights_only' not in error and error.count('\n') == 1 and not (tmp_path / 'written').exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f'checkpoint {path} does not exist.')
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises pickle, zip, runtime and EOF errors here
+    except pickle.UnpicklingError as error:  # torch's message advises to execute what is in the file
+        raise ValueError(f'checkpoint {path} is refused: it holds more than tensors and plain containers, which can be '
+                         'code that runs when it is read; or it is truncated or no PyTorch checkpoint.') from error
+    except Exception as error:  # torch raises zip, runtime and EOF errors here
         raise ValueError(f'checkpoint {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}); it '
                          'is truncated or no PyTorch checkpoint of tensors and plain containers.') from error
 

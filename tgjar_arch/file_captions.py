@@ -26,14 +26,26 @@ _JOINERS = '\u200c\u200d'  # of emoji and of some scripts: formatting characters
 _BOILERPLATE = re.compile('|'.join([
     r'(OLYMPUS|MINOLTA|KONICA MINOLTA|SAMSUNG|KODAK|PENTAX|CASIO|VIVITAR|SANYO|HP|GE|BENQ)? ?DIGITAL (STILL )?CAMERA',
     r'KODAK Digital Still Camera', r'SAMSUNG CAMERA PICTURES', r'SONY DSC', r'DCF1\.0', r'Exif[_ ]JPEG([_ ].*)?',
-    r'DCIM[\\/].*', r'default',  # DJI's
+    r'DCIM[\\/].*',
+    # names of files, as cameras and phones give them
+    r'\S+\.(?i:jpe?g|png|webp|tiff?|bmp|gif|heic|dng|psd)',
+    r'(?i:_?(DSC[NF_]?|IMG|IMGP|PICT|GOPR|DJI|PXL|SAM|P|MVI|WP)[-_ ]?\d{3}[-_ \d]*)',
+    r'(?i:screen ?shot([-_ ]?\(?\d[-_ .:\d]*( at [\d.:]+)?\)?)?)', r'(?i:untitled([-_ ]?\d+)?)',
+    # modes of phones' cameras
+    r'oplus_\d+', r'(sdr|hdr)_\w+', r'(cof|rbt|edf|fpt|sdr|hdr|rhdr|fhdr|hdrpl|mde|nfm|ptr|bty|btf|dav|oznor)',
+    r'(?i:gimp( [\d.]+)?|picasa( [\d.]+)?|paint\.net( v?[\d.]+)?)',
+    r'Adobe (Photoshop|Lightroom|ImageReady|Illustrator)( (CC|CS\d?|Classic|Elements|Express|[\d.]+|\([^()]*\)))*',
     r'(?i:created with (the )?gimp( .*)?)', r'(?i:created (with|by|using) \S+( v?[\d.]+)?)',
     r'CREATOR: gd-jpeg .*', r'Lavc[\d.]*', r'AppleMark', r'Intel\(R\) JPEG Library.*', r'LEAD Technologies.*',
     r'File written by Adobe Photoshop.*', r'Optimized (by|with) \S+.*', r'Compressed by \S+', r'Handmade Software.*',
     r'Processed By eBay with ImageMagick.*', r'JPEG Encoder Copyright.*', r'(XV|xv) Version .*', r'U-Lead Systems.*',
     r'ACD Systems Digital Imaging', r'ASCII', r'(?i:binary comment)', r'(?i:(charset|lang)=.*)',
-    r'FBMD[\da-f]+', r'[\x21-\x7e]{40,}',  # Facebook's, and any other key, hash or path without a space
+    # Facebook's, and any other hash or key: long, without a mark between words, in letters of both cases and numbers
+    r'FBMD[\da-f]+', r'[\da-fA-F]{32,}', r'[\da-fA-F]{8}(-[\da-fA-F]{4}){3}-[\da-fA-F]{12}',
+    r'(?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[A-Za-z\d+/=]{40,}', r'([A-Za-z]:)?([\\/][^\\/\s]+){2,}',
 ]))
+# What cameras write into EXIF and XMP alone (DJI); as a comment it is somebody's word.
+_CAMERA_DEFAULTS = ('default',)
 
 _DC = 'http://purl.org/dc/elements/1.1/ description'
 _RDF_LI = 'http://www.w3.org/1999/02/22-rdf-syntax-ns# li'
@@ -93,7 +105,8 @@ def own_captions(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Itera
             load(image, path)
         for text, source in _texts(image):
             text = clean(text)
-            if is_caption(text):
+            written = source not in ('EXIF description', 'XMP description') or text not in _CAMERA_DEFAULTS
+            if written and is_caption(text):
                 yield FoundCaption(text, source)
 
 

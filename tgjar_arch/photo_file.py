@@ -113,8 +113,8 @@ def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
 
     Raises:
         OSError: when there is no such file, or it cannot be read.
-        ValueError: when it is no image, broken, truncated or too large, or a JPEG file claims more pixels than its bytes
-            can hold.
+        ValueError: when it is no image, broken, truncated or too large, or a JPEG file claims more pixels than its
+            bytes can hold.
     """
     path = Path(path)
     with open(path, 'rb') as file:

@@ -50,21 +50,32 @@ class Sizes:
         return f'image {self.image:,} bytes{metadata}, {caption}'
 
 
-def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
+def plan(inputs: Sequence[Path], output: Path, unreadable: dict[Path, str] | None = None) -> list[Job]:
     """Where each result goes: `output` itself for one file, if it ends in .jpg; else the same place below `output`.
 
     Results of one name keep the suffix of the image: `a.png.jpg`, `a.webp.jpg`.
+
+    Args:
+        inputs: images and folders.
+        output: a .jpg file, or a folder.
+        unreadable: gets the folders that cannot be read, and why.
 
     Raises:
         FileNotFoundError: when an input does not exist.
         ValueError: when there is no image, the output is not as said, or two results would have one name.
     """
+    unreadable = {} if unreadable is None else unreadable
+
+    def failed(error: OSError) -> None:
+        unreadable[Path(error.filename)] = f'the folder cannot be read: {error.strerror}'
+
     found: list[tuple[Path, Path]] = []  # image, root
     for path in inputs:
         if path.is_dir():
-            names = sorted(list_images(path))
+            names = sorted(list_images(path, failed))
             if not names:
-                raise ValueError(f'there is no image in {path}.')
+                raise ValueError(f'there is no image in {path}' + ''.join(
+                    f'; {folder}: {why}' for folder, why in unreadable.items()) + '.')
             found += [(path / name, path) for name in names]
         elif path.exists():
             found.append((path, path.parent))
@@ -183,9 +194,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='tgjar compress', description=__doc__,
         epilog='Captions: --caption, else what the file itself says (JPEG comment, XMP, EXIF, PNG text), else a text '
-        'file beside it, else metadata.jsonl in the input folder, else none. Every viewer opens the result; `tgjar '
-        'restore` finds the caption in it. Exit code: 0 all written, 1 some failed, 2 nothing could be started. '
-        'Example: tgjar compress bird.png --qf 1 --caption "a small yellow bird" -o bird.jpg')
+        'file beside it, else metadata.jsonl in its folder or above, up to the input, else none. Every viewer opens '
+        'the result; `tgjar restore` finds the caption in it. Exit code: 0 all written, 1 some failed, 2 nothing could '
+        'be started. Example: tgjar compress bird.png --qf 1 --caption "a small yellow bird" -o bird.jpg')
     parser.add_argument('inputs', type=Path, nargs='+', metavar='IMAGE', help='image files, or folders (any depth)')
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='OUT',
                         help='a .jpg file, or a folder (always for several images)')
@@ -216,11 +227,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f'{option} must be 1 or more, but is {value}')
     try:
         check_qf(args.qf, '--qf')
-        jobs = plan(args.inputs, args.output)
+        unreadable: dict[Path, str] = {}
+        jobs = plan(args.inputs, args.output, unreadable)
     except (OSError, ValueError) as error:
         print(f'tgjar compress: {error}', file=sys.stderr)
         return 2
     written, failed = run(jobs, args)
+    failed = unreadable | failed
     for file, reason in failed.items():
         print(f'failed: {file}: {reason}', file=sys.stderr)
     total = f': {sum(written, Sizes(0, 0, 0))}' if len(written) > 1 else ''
