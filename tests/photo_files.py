@@ -1,5 +1,6 @@
 """Small image files of every kind that people have, for the tests of reading and writing them."""
 
+import functools
 import io
 import struct
 from collections.abc import Callable
@@ -45,10 +46,12 @@ def described(text: str, language: str = 'x-default') -> bytes:
     return xmp(f'<dc:description><rdf:Alt><rdf:li xml:lang="{language}">{text}</rdf:li></rdf:Alt></dc:description>')
 
 
+@functools.cache  # it holds the time it was made at
 def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 
 
+@functools.cache  # it holds the time it was made at
 def swapped_profile() -> bytes:
     """An RGB profile in which red and blue have changed places."""
     content = bytearray(srgb_profile())

@@ -117,7 +117,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TMPDIR': str(tmp_path)}
     process = subprocess.Popen([sys.executable, '-m', 'tgjar_arch', 'app', '--max-pixels', '400000'], text=True,
                                env=environment, stderr=subprocess.PIPE, cwd=tmp_path)
-    watchdog = threading.Timer(120, process.kill)
+    watchdog = threading.Timer(300, process.kill)
     watchdog.start()
     try:
         said = ''
@@ -130,7 +130,7 @@ def address(tmp_path: Path) -> Iterator[str]:
             pytest.fail(f'the page did not start:\n{said}')
     finally:
         process.send_signal(2)  # as Ctrl-C
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
         watchdog.cancel()
         process.stderr.close()
     assert not list(tmp_path.glob('tgjar_app_*')), 'uploads were left behind'
@@ -147,7 +147,7 @@ def test_in_a_browser(address: str, jpeg: str, tmp_path: Path) -> None:
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=switches)
         page = browser.new_page(viewport={'width': 1280, 'height': 1000})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)
         asked: set[str] = set()
         page.on('request', lambda request: asked.add(request.url))
         page.goto(address)
