@@ -1,4 +1,4 @@
-"""`tgjar export` and `tgjar restore`."""
+"""`tgjar restore`."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tgjar_arch.photo_file import read_photo
 from tgjar_arch.restorer import Restorer
 from tgjar_arch.text_encoder_arch import LSTMTextEncoder
 from tgjar_arch.tokenizer import WordTokenizer
-from tgjar_arch.weights_file import ExportedWeights, read_weights, write_weights
+from tgjar_arch.weights_file import ExportedWeights, write_weights
 
 G = {'num_feat': 8, 'num_block': 1, 'text_dim': 16}
 CAPTIONS = ['a small yellow bird', 'a red bird with black wings']
@@ -68,152 +68,9 @@ def jpegs(folder, names, size=(40, 24)):
         Image.fromarray(pixels).save(path, format='JPEG', quality=5)
 
 
-def test_export_takes_the_newest_and_the_average(weights, experiment, tmp_path, tokenizer):
-    torch.manual_seed(1)  # the seed of net_g_latest's params_ema
-    expected = TGJARGenerator(**G).state_dict()
-    content = read_weights(weights)
-    assert all(torch.equal(content.state_g[key], value) for key, value in expected.items())
-    assert content.tokenizer == tokenizer.to_json() and content.max_words == 6
-    torch.manual_seed(11)
-    raw = tmp_path / 'raw.safetensors'
-    assert export.main([str(experiment / 'models' / 'net_g_latest.pth'), '-o', str(raw), '--raw']) == 0
-    assert torch.equal(read_weights(raw).state_g['tail.weight'], TGJARGenerator(**G).state_dict()['tail.weight'])
-
-
-@pytest.mark.parametrize('names, newest', [
-    (['net_g_900.pth', 'net_g_1000.pth', 'net_g_950.pth'], 'net_g_1000.pth'),
-    (['net_g_latest.pth', 'net_g_20.pth', 'net_g_10.pth'], 'net_g_20.pth'),
-    (['net_g_10.pth', 'net_g_latest.pth'], 'net_g_latest.pth'),
-    (['net_g_latest.pth'], 'net_g_latest.pth'),
-])
-def test_the_newest_checkpoint_has_the_highest_number(tmp_path, names, newest):
-    for k, name in enumerate(names):  # written in this order
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, ns=(10 ** 9 * k, 10 ** 9 * k))
-    assert export.find_checkpoint(tmp_path).name == newest
-
-
-def test_half_precision_is_half_the_size_and_near(weights, experiment, tmp_path):
-    half = tmp_path / 'half.safetensors'
-    assert export.main([str(experiment), '-o', str(half), '--half']) == 0
-    a, b = read_weights(weights).state_g, read_weights(half).state_g
-    assert all(b[key].dtype == torch.float32 for key in b)
-    assert max((a[key] - b[key]).abs().max().item() for key in a) < 1e-3
-    assert half.stat().st_size < 0.75 * weights.stat().st_size
-
-
-def test_export_refuses_what_it_cannot_do(experiment, weights, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        export.main([str(experiment), '-o', str(weights)])
-    assert '--overwrite' in capsys.readouterr().err
-    assert export.main([str(tmp_path), '-o', str(tmp_path / 'x.safetensors')]) == 1
-    assert 'no checkpoint' in capsys.readouterr().err
-    save_atomically({'params': {}}, tmp_path / 'net_g_5.pth')
-    assert export.main([str(tmp_path / 'net_g_5.pth'), '-o', str(tmp_path / 'x.safetensors')]) == 1
-    assert 'which network it is' in capsys.readouterr().err
-    assert not (tmp_path / 'x.safetensors').exists()
-
-
-@pytest.mark.parametrize('content, message', [
-    (None, 'does not exist'), (b'', 'no safetensors file'), (b'not a weights file at all', 'no safetensors file')])
-def test_broken_weights_are_named(tmp_path, content, message):
-    path = tmp_path / 'w.safetensors'
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        read_weights(path)
-
-
-def test_weights_that_do_not_fit_are_named(tmp_path, weights):
-    content = read_weights(weights)
-    content.network_g['num_feat'] = 16
-    write_weights(tmp_path / 'w.safetensors', content)
-    with pytest.raises(ValueError, match='w.safetensors does not fit'):
-        Restorer.from_pretrained(tmp_path / 'w.safetensors')
-
-
 def args_of(tmp_path, weights, *more):
     words = ['-i', tmp_path / 'in', '-o', tmp_path / 'out', '--weights', weights, '--quiet', *more]
     return [str(word) for word in words]
-
-
-def test_results_never_collide(tmp_path):
-    root, out = tmp_path / 'in', tmp_path / 'out'
-    names = ['a.jpg', 'a.jpeg', 'a.png', 'a.jpg.jpg', 'A.JPG', 'sub/a.jpg', 'b.v2.JPG']
-    jpegs(root, names)
-    _, files, others = restore.find_images(root, out)
-    assert others == 1 and len(files) == 6
-    _, files, others = restore.find_images(root, out, force=True)
-    assert others == 0 and len(files) == 7
-    targets = [job.target.relative_to(out).as_posix() for job in restore.plan(root, files, out)]
-    assert sorted(targets) == ['A.JPG.png', 'a.jpeg.png', 'a.jpg.2.png', 'a.jpg.jpg.png', 'a.png.png', 'b.v2.png',
-                               'sub/a.png']
-    assert len({target.lower() for target in targets}) == 7
-    files = [root / name for name in ('A.jpg', 'a.JPG', 'a.jpg', 'a.jpg.2.jpg')]
-    targets = [job.target.name for job in restore.plan(root, files, out)]
-    assert targets == ['A.jpg.png', 'a.JPG.3.png', 'a.jpg.4.png', 'a.jpg.2.png']
-
-
-def test_results_inside_the_input_are_not_restored_again(tmp_path, weights, capsys):
-    jpegs(tmp_path / 'in', ['a.jpg'])
-    arguments = ['-i', str(tmp_path / 'in'), '-o', str(tmp_path / 'in' / 'done'), '--weights', str(weights), '--quiet',
-                 '--format', 'jpg', '--quality', '10']
-    assert restore.main(arguments) == 0 and restore.main([*arguments, '--overwrite']) == 0
-    assert [path.name for path in (tmp_path / 'in' / 'done').iterdir()] == ['a.jpg']
-
-
-def test_200_files_with_20_broken_ones_and_a_stop_in_between(tmp_path, weights, capsys, monkeypatch):
-    root, out = tmp_path / 'in', tmp_path / 'out'
-    jpegs(root, [f'{k % 7}/{k:03}.jpg' for k in range(200)], size=(16, 16))
-    broken = sorted(root.rglob('*.jpg'))[::10]
-    for k, path in enumerate(broken):
-        content = path.read_bytes()
-        path.write_bytes([b'', content[:len(content) // 2], b'no picture', content[:30]][k % 4])
-    call = Restorer.__call__
-    calls = []
-
-    def stopped(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == 78:
-            raise KeyboardInterrupt
-        return call(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Restorer, '__call__', stopped)
-        with pytest.raises(KeyboardInterrupt):
-            restore.main(args_of(tmp_path, weights))
-    assert len(list(out.rglob('*.png'))) == 77
-    assert restore.main(args_of(tmp_path, weights)) == 1
-    captured = capsys.readouterr()
-    assert '103 restored' in captured.out and '77 already there' in captured.out and '20 failed' in captured.out
-    lines = [line for line in captured.err.splitlines() if line.startswith('failed: ')]
-    assert len(lines) == 20 and all(sum(str(path) in line for line in lines) == 1 for path in broken)
-    assert len(list(out.rglob('*.png'))) == 180
-    assert [path.name for path in out.rglob('.*')] == []
-
-
-def test_a_folder_with_bad_files(tmp_path, weights, capsys):
-    root, out = tmp_path / 'in', tmp_path / 'out'
-    jpegs(root, ['a.jpg', 'deep/b.jpg', 'c.jpg'])
-    jpegs(root, ['small.jpg'], size=(5, 3))
-    (root / 'c.jpg').write_bytes((root / 'c.jpg').read_bytes()[:-300])
-    (root / 'empty.jpg').write_bytes(b'')
-    (root / 'text.jpg').write_text('no image')
-    arguments = ['-i', str(root), '-o', str(out), '--weights', str(weights), '--quiet']
-    assert restore.main(arguments) == 1
-    captured = capsys.readouterr()
-    assert '3 restored' in captured.out and '3 failed' in captured.out
-    for name in ('c.jpg', 'empty.jpg', 'text.jpg'):
-        assert f'failed: {root / name}' in captured.err
-    written = sorted(path.relative_to(out).as_posix() for path in out.rglob('*') if path.is_file())
-    assert written == ['a.png', 'deep/b.png', 'small.png']
-    assert Image.open(out / 'small.png').size == (5, 3)
-    stamp = (out / 'a.png').stat().st_mtime_ns
-    assert restore.main(arguments) == 1
-    assert '0 restored' in (text := capsys.readouterr().out) and '3 already there' in text
-    assert (out / 'a.png').stat().st_mtime_ns == stamp
-    assert restore.main([*arguments, '--overwrite']) == 1
-    assert (out / 'a.png').stat().st_mtime_ns > stamp
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -256,27 +113,6 @@ def test_grey_stays_grey_and_cmyk_becomes_rgb(tmp_path, weights):
         Image.new(mode, (32, 24), 90).save(root / f'{mode}.jpg', quality=10)
     assert restore.main(['-i', str(root), '-o', str(out), '--weights', str(weights), '--quiet']) == 0
     assert {path.name: Image.open(path).mode for path in out.iterdir()} == {'L.png': 'L', 'CMYK.png': 'RGB'}
-
-
-def test_exported_weights_without_text(tmp_path):
-    network = {'type': 'TGJARGenerator', **G, 'use_global_fusion': False, 'use_local_fusion': False}
-    state = TGJARGenerator(**{key: value for key, value in network.items() if key != 'type'}).state_dict()
-    write_weights(tmp_path / 'plain.safetensors', ExportedWeights(network, state))
-    restorer = Restorer.from_pretrained(tmp_path / 'plain.safetensors', 'cpu')
-    image = np.full((16, 16, 3), 50, np.uint8)
-    assert np.array_equal(restorer(image, 'a bird'), restorer(image))
-
-
-def test_a_generator_without_its_text_encoder_is_not_exported_unnoticed(experiment, tmp_path, capsys):
-    for path in experiment.rglob('net_t_*.pth'):
-        path.unlink()
-    assert export.main([str(experiment), '-o', str(tmp_path / 'x.safetensors')]) == 1
-    assert '--without-text' in capsys.readouterr().err
-    assert export.main([str(experiment), '-o', str(tmp_path / 'x.safetensors'), '--without-text']) == 0
-    jpegs(tmp_path / 'in', ['a.jpg'])
-    assert restore.main(['-i', str(tmp_path / 'in'), '-o', str(tmp_path / 'out'), '--weights',
-                         str(tmp_path / 'x.safetensors'), '--caption', 'a bird', '--quiet']) == 0
-    assert 'take no captions' in capsys.readouterr().err
 
 
 def test_what_happens_to_captions_is_said(tmp_path, weights, capsys):
@@ -368,53 +204,6 @@ def test_one_file_by_name(tmp_path, weights, capsys):
     assert 'b.jpg: JPEG quality 7, 4:2:0, 51 x 37 -> ' in capsys.readouterr().out
 
 
-def test_what_is_no_jpeg_or_has_16_bits_is_said(tmp_path, weights, capsys):
-    root = tmp_path / 'in'
-    jpegs(root, ['a.jpg'])
-    Image.fromarray(np.full((16, 16), 40000, np.uint16)).save(root / 'deep.png')
-    picture().save(root / 'clean.png')
-    assert restore.main(args_of(tmp_path, weights)) == 0
-    assert 'quality' not in capsys.readouterr().err
-    assert restore.main(args_of(tmp_path, weights, '--force', '--overwrite')) == 0
-    error = capsys.readouterr().err
-    assert (f'2 of 3 files are no JPEG files whose quality can be read: what is not badly compressed becomes worse: '
-            f'{root / "clean.png"}, {root / "deep.png"}.') in error
-    assert f'1 of 3 files have more than 8 bits a sample, of which the results keep 8: {root / "deep.png"}.' in error
-
-
-def test_folders_that_cannot_be_read_are_failures(tmp_path, weights, capsys, monkeypatch):
-    root = tmp_path / 'in'
-    jpegs(root, ['a.jpg', 'locked/b.jpg'])
-    (root / 'loop').symlink_to(root)
-    scandir = os.scandir
-    locked = {str(root / 'locked')}
-
-    def refuse(path):
-        if str(path) in locked:
-            raise PermissionError(13, 'Permission denied', str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, 'scandir', refuse)
-    assert restore.main(args_of(tmp_path, weights)) == 1
-    captured = capsys.readouterr()
-    assert '1 restored' in captured.out and '1 failed' in captured.out
-    assert f'failed: {root / "locked"}: the folder cannot be read: Permission denied' in captured.err
-    locked.add(str(root))
-    assert restore.main(args_of(tmp_path, weights)) == 2
-    assert f'the folder {root} cannot be read: Permission denied.' in capsys.readouterr().err
-
-
-def test_metadata_of_subfolders(tmp_path, weights, capsys):
-    root = tmp_path / 'in'
-    jpegs(root, ['sub/a.jpg'])
-    (root / 'sub' / 'metadata.jsonl').write_text('{"file_name": "a.jpg", "captions": ["a red bird"]}\n')
-    assert restore.main(args_of(tmp_path, weights, '--show-caption')) == 0
-    assert 'caption "a red bird", from metadata.jsonl' in capsys.readouterr().out
-    (root / 'sub' / 'metadata.jsonl').write_text('{"captions": []}\n')
-    assert restore.main(args_of(tmp_path, weights)) == 2
-    assert 'metadata.jsonl, line 1' in capsys.readouterr().err
-
-
 def test_captions_in_their_order(tmp_path, weights, capsys):
     root = tmp_path / 'in'
     root.mkdir()
@@ -443,14 +232,6 @@ def test_captions_in_their_order(tmp_path, weights, capsys):
     assert capsys.readouterr().out.count('caption "a red bird with black wings", from --caption') == 5
     assert restore.main([*more, '']) == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / 'out' / 'own.png')), restorer(pixels))
-
-
-def test_a_mistake_in_the_metadata_stops_at_once(tmp_path, weights, capsys):
-    jpegs(tmp_path / 'in', ['a.jpg'])
-    (tmp_path / 'in' / 'metadata.jsonl').write_text('{"file_name": "a.jpg"}\n{"captions": []}\n')
-    assert restore.main(args_of(tmp_path, weights)) == 2
-    error = capsys.readouterr().err
-    assert 'metadata.jsonl, line 2' in error and error.count('\n') == 1
 
 
 def test_the_captioner_describes_what_has_no_caption(tmp_path, weights, blip, capsys):  # noqa: F811
