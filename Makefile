@@ -1,5 +1,6 @@
 # Needs Python 3.11 or 3.12, pip and make; everything else goes into .venv, made once and reused.
-# Variables: PYTHON (the interpreter .venv is made with), VENV, ARGS (added to the command of test, demo, demo-train and bench).
+# Variables: PYTHON (the interpreter .venv is made with), VENV, JOBS (processes of test, 2 unless given), ARGS (added to the
+# command of test, demo, demo-train and bench).
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,6 +8,7 @@ STAMP := $(VENV)/.tgjar-setup
 # Lies in a .venv made here until its set-up has ended: one that was interrupted is made afresh.
 PENDING := $(VENV)/.tgjar-setup-pending
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -25,7 +27,7 @@ demo-train: $(STAMP)  ## the same with a small model trained on them before (CPU
 	$(BIN)/tgjar demo --train $(ARGS)
 
 test: $(STAMP)  ## run the tests (at most 10 minutes on 2 cores); ARGS="-m 'not slow'" leaves out the long ones
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(STAMP)  ## check style with ruff
 	$(BIN)/python -m ruff check .
