@@ -1,6 +1,6 @@
 # Needs Python 3.11 or 3.12, pip and make; everything else goes into .venv, made once and reused.
 # Variables: PYTHON (the interpreter .venv is made with), VENV, JOBS (processes of test, 2 unless given), ARGS (added to the
-# command of test, demo, demo-train and bench).
+# command of test, demo and demo-train), INFERENCE and TRAINING (to those of bench).
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -33,8 +33,8 @@ lint: $(STAMP)  ## check style with ruff
 	$(BIN)/python -m ruff check .
 
 bench: $(STAMP)  ## inference and training measured (an hour); each is `python -m benchmarks.NAME`, as others in benchmarks/
-	$(BIN)/python -m benchmarks.inference $(ARGS)
-	$(BIN)/python -m benchmarks.training $(ARGS)
+	$(BIN)/python -m benchmarks.inference $(INFERENCE)
+	$(BIN)/python -m benchmarks.training $(TRAINING)
 
 clean:  ## remove build files and caches; .venv, data and results stay
 	rm -rf build dist tgjar.egg-info .pytest_cache .ruff_cache

@@ -27,11 +27,11 @@ def looped_word_loss(regions: Tensor, words: Tensor, mask: Tensor, class_ids: Te
     end; every class id is a class. The tests compare the batched loss with it.
     """
     n = len(regions)
+    lengths = mask.sum(1).tolist()  # the one wait for a GPU; AttnGAN's loader gives a list
     flat = regions.flatten(2)  # (N, D, R)
     columns = []
     for j in range(n):
-        length = int(mask[j].sum())
-        word = words[j:j + 1, :, :length].repeat(n, 1, 1)  # (N, D, L)
+        word = words[j:j + 1, :, :lengths[j]].repeat(n, 1, 1)  # (N, D, L)
         attention = torch.bmm(flat.transpose(1, 2).contiguous(), word).softmax(2)  # (N, R, L)
         attention = (gamma1 * attention.transpose(1, 2).contiguous()).softmax(2)  # (N, L, R)
         context = torch.bmm(flat, attention.transpose(1, 2).contiguous())  # (N, D, L)
@@ -40,9 +40,9 @@ def looped_word_loss(regions: Tensor, words: Tensor, mask: Tensor, class_ids: Te
         columns.append((gamma2 * cosine).exp().sum(1).log())
     scores = gamma3 * torch.stack(columns, dim=1)  # (images, captions)
     if class_ids is not None:
-        same = (class_ids[:, None] == class_ids) & ~torch.eye(n, dtype=torch.bool)
+        same = (class_ids[:, None] == class_ids) & ~torch.eye(n, dtype=torch.bool, device=regions.device)
         scores = scores.masked_fill(same, -torch.inf)
-    target = torch.arange(n)
+    target = torch.arange(n, device=regions.device)
     return F.cross_entropy(scores, target), F.cross_entropy(scores.t(), target)
 
 

@@ -247,6 +247,8 @@ def main(argv: list[str] | None = None) -> int:
     device = torch.device(args.device)
     if device.type == 'cuda' and args.clock == 'cpu':
         parser.error('--clock cpu tells nothing about a GPU')
+    if args.clock == 'cpu' and args.threads > 1:
+        parser.error('--clock cpu adds up the time of all threads; give it --threads 1')
     clock = CLOCKS[args.clock]
     candidates, known = {}, {}
     for name in args.networks:

@@ -7,7 +7,8 @@
 The plain step is float32 and eager, as one writes it from the paper: two LPIPS calls that each run the trunk on both of
 their images, the image-text loss caption by caption, the discriminator once for the generator and twice for itself. The
 others are `TGJARModel` with options/train_tgjar_cub.yml and the keys of the row, that is what `tgjar train` runs. After
-a run to warm up the rows take turns, so that whatever else the machine does slows all of them; the median counts.
+a run to warm up the rows take turns, so that whatever else the machine does slows all of them; the median counts. The
+parts are timed in steps of their own, since a GPU has to be waited for after each.
 Weights are random (the LPIPS trunk's too), so loss values compare rows and mean nothing else. Memory is the peak of a
 process of its own that takes two steps (the program with its libraries included); on a GPU, of allocated memory.
 """
@@ -50,6 +51,7 @@ ROWS: dict[str, dict | None] = {  # keys under `train` of the option file
     'float32, channels_last': {'channels_last': True},
     'bf16': {'amp': 'bf16'},
     'bf16, channels_last': FAST,
+    'bf16, channels_last, compiled': FAST | {'compile': True},
 }
 NETWORKS = ('TGJAR', 'EDSR', 'RNAN', 'QGCN', 'FBCNN')
 PARTS = ('forward', 'losses', 'backward', 'optimiser')
@@ -68,13 +70,15 @@ class Step:
     def __init__(self, run: Callable[[], None], losses: Callable[[], dict[str, float]],
                  read_clock: Callable[[], float]) -> None:
         self._run, self.losses, self._clock = run, losses, read_clock
-        self._parts: dict[str, float] = {}
+        self._parts: dict[str, float] | None = None
 
     def time_calls(self, owner: object, name: str, part: str) -> None:
         """Count the time spent in `owner.name(...)` as `part`."""
         function = getattr(owner, name)
 
         def timed(*args, **kwargs):
+            if self._parts is None:
+                return function(*args, **kwargs)
             start = self._clock()
             try:
                 return function(*args, **kwargs)
@@ -83,8 +87,15 @@ class Step:
 
         setattr(owner, name, timed)
 
-    def __call__(self) -> dict[str, float]:
-        """Take one step; returns the seconds of `PARTS` and of all together (`step`)."""
+    def __call__(self) -> float:
+        """Take one step; returns its seconds."""
+        self._parts = None
+        start = self._clock()
+        self._run()
+        return self._clock() - start
+
+    def parts(self) -> dict[str, float]:
+        """Take one step; returns the seconds of `PARTS`."""
         self._parts = {}
         originals = torch.autograd.backward, torch.autograd.grad
         self.time_calls(torch.autograd, 'backward', 'backward')
@@ -96,7 +107,7 @@ class Step:
         finally:
             torch.autograd.backward, torch.autograd.grad = originals
         rest = total - sum(self._parts.values())
-        return {part: self._parts.get(part, 0) for part in PARTS} | {'losses': rest, 'step': total}
+        return {part: self._parts.get(part, 0) for part in PARTS} | {'losses': rest}
 
 
 def options(device: torch.device, folder: Path, train: dict, network: str = 'TGJAR') -> dict:
@@ -212,17 +223,19 @@ def build(row: str, device: torch.device, folder: Path, n: int, size: int,
 
 
 def measure(steps: dict[str, Step], repeats: int) -> dict[str, dict[str, float]]:
-    """Medians of the parts, the rows in turns; the losses are those of the first step."""
-    first, times = {}, {row: [] for row in steps}
-    for repeat in range(repeats + 1):
+    """Medians of the step and of its parts, the rows in turns; the losses are those of the first step."""
+    first, times, parts = {}, {row: [] for row in steps}, {row: [] for row in steps}
+    for row, step in steps.items():
+        step()
+        first[row] = dict(step.losses())
+    for _ in range(repeats):
         for row, step in steps.items():
-            seconds = step()
-            if repeat == 0:
-                first[row] = dict(step.losses())
-            else:
-                times[row].append(seconds)
-    return {row: {part: statistics.median(one[part] for one in runs) for part in (*PARTS, 'step')} | first[row]
-            for row, runs in times.items()}
+            times[row].append(step())
+    for _ in range((repeats + 1) // 2):
+        for row, step in steps.items():
+            parts[row].append(step.parts())
+    return {row: {part: statistics.median(one[part] for one in parts[row]) for part in PARTS}
+            | {'step': statistics.median(times[row])} | first[row] for row in steps}
 
 
 def peak_memory(row: str, device: str, threads: int, n: int, size: int) -> int:
@@ -278,15 +291,15 @@ def loss_table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def profile(step: Step, device: torch.device, rows: int) -> str:
-    """torch.profiler's operators that took the most time of their own."""
+    """torch.profiler's operators that took the most time of their own: all calls together, then by shapes."""
     step()
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == 'cuda':
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities, record_shapes=True) as profiler:
         step()
-    averages = profiler.key_averages(group_by_input_shape=True)
-    return averages.table(sort_by=f'self_{device.type}_time_total', row_limit=rows, max_shapes_column_width=70)
+    order = {'sort_by': f'self_{device.type}_time_total', 'row_limit': rows, 'max_shapes_column_width': 70}
+    return '\n'.join(profiler.key_averages(group_by_input_shape=shapes).table(**order) for shapes in (False, True))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -294,8 +307,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--batch', type=int, default=4)
     parser.add_argument('--size', type=int, default=256, help='pixels a side')
-    parser.add_argument('--rows', nargs='+', choices=ROWS, default=list(ROWS), metavar='ROW',
-                        help='which of ' + '; '.join(ROWS))
+    parser.add_argument('--rows', nargs='+', choices=ROWS, metavar='ROW',
+                        help='which of ' + '; '.join(ROWS) + '; default: all, the compiled one on a GPU only')
     parser.add_argument('--networks', nargs='+', choices=NETWORKS, metavar='NAME',
                         help=f'instead: L1 alone, bf16 and channels_last, for {", ".join(NETWORKS)}')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads')
@@ -307,7 +320,9 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     read_clock, kind = clock(device)
-    names = [args.profile] if args.profile else args.networks or args.rows
+    torch.backends.cudnn.benchmark = True  # as BasicSR's trainer has it
+    rows = args.rows or [row for row in ROWS if device.type == 'cuda' or not (ROWS[row] or {}).get('compile')]
+    names = [args.profile] if args.profile else args.networks or rows
     with tempfile.TemporaryDirectory() as folder:
         steps = {name: build(name, device, Path(folder), args.batch, args.size, read_clock) for name in names}
         if args.profile:

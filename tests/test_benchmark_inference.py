@@ -82,3 +82,6 @@ def test_cpu_clock_is_refused_for_a_gpu(capsys):
     with pytest.raises(SystemExit):
         inference.main(['--device', 'cuda', '--clock', 'cpu'])
     assert 'tells nothing about a GPU' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        inference.main(['--threads', '2', '--clock', 'cpu'])
+    assert '--threads 1' in capsys.readouterr().err

@@ -1,12 +1,13 @@
 import json
 import logging
 from copy import deepcopy
+from datetime import timedelta
 
 import pytest
 import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
-from torch import nn
+from torch import distributed, multiprocessing, nn
 from torch.utils.data import DataLoader
 
 from tgjar_arch.checkpoint import load_checkpoint
@@ -78,7 +79,7 @@ def step(model, data, iterations=1):
 def validate(model, opt, iteration=1):
     loader = DataLoader(build_dataset(deepcopy(opt['datasets']['val'])), batch_size=1)
     model.validation(loader, iteration, None, save_img=False)
-    return model.metric_results
+    return getattr(model, 'metric_results', None)
 
 
 def test_the_loss_falls_and_only_trained_parameters_move(opt):
@@ -185,6 +186,25 @@ def test_validation_equals_the_losses_of_a_batch(opt):
         terms = model.cri_damsm.terms(*model._encode(), model.class_ids)
     assert results['word_loss'] == pytest.approx((terms['word_i2t'] + terms['word_t2i']).item(), rel=1e-3)
     assert results['sentence_loss'] == pytest.approx((terms['sentence_i2t'] + terms['sentence_t2i']).item(), rel=1e-4)
+
+
+def validate_in(rank, opt, folder):
+    torch.set_num_threads(1)
+    distributed.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2,
+                                   timeout=timedelta(minutes=5))
+    model = make(opt)
+    model.opt['dist'] = True  # the networks stay bare: their wrapping is not the subject
+    torch.save(validate(model, opt), f'{folder}/results{rank}.pth')
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_validation(opt, tmp_path):
+    model = make(opt)
+    validate(model, opt)
+    multiprocessing.spawn(validate_in, (opt, tmp_path), nprocs=2)
+    first, second = (torch.load(tmp_path / f'results{rank}.pth') for rank in (0, 1))
+    assert first == pytest.approx(model.metric_results, rel=1e-5) and second is None  # one process reports
 
 
 def test_images_without_a_caption_do_not_count(opt, photos):

@@ -108,6 +108,8 @@ def test_upsampling_equals_interpolation_with_its_edge_repeated(size):
         torch.testing.assert_close(upsample(x), plain_upsample(x), atol=1e-12, rtol=0)
         same_gradients(upsample(x), plain_upsample(x), [x])
     out = upsample(x).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(upsample(x), out, atol=1e-12, rtol=0)
     assert out.shape[2:] == (2 * size[0], 2 * size[1])
     torch.testing.assert_close(out[:, :, ::2, ::2], x.detach(), atol=1e-12, rtol=0)
     right = torch.cat((x[..., 1:], x[..., -1:]), dim=3).detach()

@@ -186,6 +186,21 @@ def test_tiles_are_chosen_by_the_memory_and_change_nothing(restorer, pixels, mon
     torch.testing.assert_close(tiled, restorer(batch, CAPTIONS, tile=0), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize('strength', [1, 1.5])
+def test_a_large_batch_is_restored_in_as_many_images_at_once_as_fit(restorer, monkeypatch, strength):
+    images = torch.rand(5, 3, 40, 48)
+    captions = [*CAPTIONS, None, '', CAPTIONS[0]]
+    expected = restorer(images, captions, text_strength=strength, tile=0)
+    one = tgjar_arch.restorer.working_bytes(restorer.net_g, 40, 48, conditions=1 + (strength != 1))
+    monkeypatch.setattr(tgjar_arch.restorer, 'memory_for', lambda device: 5 * one // 2)
+    sizes = []
+    hook = restorer.net_g.head.register_forward_hook(lambda module, given, out: sizes.append(len(out)))
+    found = restorer(images, captions, text_strength=strength)
+    hook.remove()
+    assert sizes == [2, 2, 1]  # each encoded once, also for two conditions
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
 def test_text_is_encoded_once(restorer, pixels):
     calls = []
     hook = restorer.net_t.register_forward_pre_hook(lambda *given: calls.append(1))

@@ -1,4 +1,5 @@
 import json
+import shutil
 from copy import deepcopy
 
 import pytest
@@ -148,6 +149,24 @@ def test_fused_adam_takes_the_same_steps(opt):
         weights.append([p.detach() for net in (model.net_g, model.net_d) for p in net.parameters()])
     for plain, fused in zip(*weights, strict=True):
         torch.testing.assert_close(fused, plain, rtol=0, atol=1e-5)  # two steps move a weight by up to 2e-3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ('g++', 'c++', 'clang++'))), reason='torch.compile needs a C++ compiler')
+def test_a_compiled_generator_has_the_same_losses_gradients_and_checkpoints(opt, tmp_path):
+    opt['network_t']['drop_prob'] = 0.0
+    opt['train'] |= {'gan_opt': None, 'channels_last': True}
+    data, runs = batch(opt), []
+    for compiled in (False, True):
+        opt['train']['compile'] = compiled
+        model = make(opt)
+        step(model, data)
+        runs.append((model.get_current_log(), {key: p.grad for key, p in model.net_g.named_parameters()}))
+    assert runs[1][0] == pytest.approx(runs[0][0], rel=1e-4)
+    for key, value in runs[0][1].items():
+        torch.testing.assert_close(runs[1][1][key], value, rtol=1e-3, atol=1e-5)
+    model.save(0, 1)
+    assert set(load_checkpoint(tmp_path / 'models/net_g_1.pth')['params']) == set(runs[0][1])
 
 
 def test_discriminator_warm_up_leaves_the_generator_alone(opt):

@@ -19,7 +19,7 @@ def test_fast_steps_have_the_losses_of_the_plain_one(capsys):
     text = capsys.readouterr().out
     assert f'PyTorch {torch.__version__}' in text and 'batch 2, 64x64, all four losses' in text
     losses = first_losses(text)
-    assert list(losses) == list(training.ROWS)
+    assert list(losses) == [row for row in training.ROWS if 'compiled' not in row]
     for row, values in losses.items():
         # 8 bits of mantissa are 0.4 %, and the image-text loss is a difference of much larger numbers
         tolerance = 2e-2 if 'bf16' in row else 1e-4

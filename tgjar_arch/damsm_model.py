@@ -1,13 +1,15 @@
 """DAMSMModel: stage 1 of the paper, text and image encoder in one semantic space, inside BasicSR's trainer."""
 
+import itertools
 import math
 from collections import OrderedDict
 
-import torch
+import torch.distributed
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -19,6 +21,7 @@ from tgjar_arch.metrics.r_precision import r_precision
 from tgjar_arch.option_keys import check_keys, check_model_options
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder_options, text_extras
+from tgjar_arch.validation import share
 
 
 @MODEL_REGISTRY.register()
@@ -134,13 +137,20 @@ class DAMSMModel(BaseModel):
     # ---------------------------------------------------------------------------------------------------- validation
 
     def dist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        if self.opt['rank'] == 0:
-            self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        """Report the losses and R-precision; see the class."""
+        """Report the losses and R-precision; see the class. Of several processes each encodes its share."""
         name, val_opt = dataloader.dataset.opt['name'], self.opt['val']
-        collected = self._collect(dataloader, val_opt.get('pbar', False))
+        rank, world_size = get_dist_info()
+        collected = self._collect(share(dataloader, rank, world_size), val_opt.get('pbar', False) and rank == 0)
+        if world_size > 1:
+            parts = [None] * world_size if rank == 0 else None
+            torch.distributed.gather_object(collected, parts)
+            if rank > 0:
+                return
+            # Every process has had every `world_size`-th image: back into the order of the set.
+            collected = [one for turn in itertools.zip_longest(*parts) for one in turn if one is not None]
         regions, whole, words, sentence, mask, class_ids = (torch.cat(part) for part in zip(*collected, strict=True))
 
         # Shuffled, because neighbours in a test folder share their class and would be masked out; seeded, so that two

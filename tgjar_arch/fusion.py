@@ -37,7 +37,7 @@ class GlobalFusion(nn.Module):
 
     def fuse(self, x: Tensor, pooled: Tensor, sentence: Tensor) -> Tensor:
         """Text-guided global features (N, C, h, w) from x, its `pool`ed features (N, C) and the sentence (N, D)."""
-        fused = self.fc(torch.cat((pooled, sentence), dim=1))  # (N, C)
+        fused = self.fc(torch.cat((pooled.to(x.dtype), sentence), dim=1))  # (N, C)
         # The convolution of cat(x, repeated) is the sum of two, and that of a constant map is constant but at the
         # border: computed for 3x3 positions, it is known everywhere, at half the work and without the concatenation.
         weight, weight_repeated = self.conv_fuse.weight.split(x.shape[1], dim=1)

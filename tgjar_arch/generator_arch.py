@@ -3,9 +3,8 @@
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from tgjar_arch.blocks import ResidualBlock, add_skip, initialise, upsample
+from tgjar_arch.blocks import ResidualBlock, add_skip, initialise, pad_to_grid, upsample
 from tgjar_arch.fusion import GlobalFusion, LocalFusion, prepare_text
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.tiling import Footprint, Margins
@@ -122,8 +121,7 @@ class TGJARGenerator(nn.Module):
         """
         text = prepare_text(self, lq, text)
         height, width = lq.shape[2:]
-        # On JPEG's own 8x8 grid: padding to the right and the bottom leaves every block where it is.
-        x = F.pad(lq, (0, -width % 8, 0, -height % 8), mode='reflect')
+        x = pad_to_grid(lq)
 
         skips = self.encode_fine(x)
         coarse = self.encode_coarse(skips)

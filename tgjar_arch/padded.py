@@ -52,5 +52,7 @@ def run_padded(net: nn.Module, lq: Tensor, run: Callable[[Tensor], Tensor]) -> T
     height, width = lq.shape[2:]
     sizes = (getattr(module, 'window_size', None) for module in net.modules())
     multiple = max((size for size in sizes if isinstance(size, int)), default=1)
+    if height % multiple == 0 and width % multiple == 0:  # F.pad by nothing would copy
+        return run(lq)
     padded = F.pad(lq, (0, -width % multiple, 0, -height % multiple), mode='reflect')
     return run(padded)[:, :, :height, :width]

@@ -19,7 +19,7 @@ from tgjar_arch.padded import enlarged, enlarged_parts, run_padded
 from tgjar_arch.pictures import open_picture
 from tgjar_arch.shipped import find_weights
 from tgjar_arch.text_features import TextFeatures
-from tgjar_arch.tiling import can_tile, choose_tile, memory_for, restore_in_tiles
+from tgjar_arch.tiling import can_tile, choose_tile, memory_for, restore_for_all, restore_in_tiles, working_bytes
 from tgjar_arch.tokenizer import tokenizer_from_json
 from tgjar_arch.weights_file import ExportedWeights, read_weights
 
@@ -37,8 +37,9 @@ class Restorer:
     Args:
         weights: content of an exported file.
         device: where to compute; None takes the GPU if there is one.
-        dtype: precision of the generator: None or torch.float32, else torch.bfloat16 or torch.float16, in which its
-            convolutions and matrix products are then computed (autocast); the weights stay as they are.
+        dtype: precision of the generator: None or torch.float32, else torch.bfloat16 or torch.float16. TGJAR's own
+            then have their weights in it; of other networks convolutions and matrix products are computed in it
+            (autocast). Images, text encoder and the sum with the JPEG image stay in float32.
 
     Attributes:
         name: of the generator's class, 'TGJARGenerator'.
@@ -58,6 +59,8 @@ class Restorer:
         self.net_g = self._build(weights.network_g, weights.state_g)
         self.name = weights.network_g['type']
         self.can_tile = can_tile(self.net_g)
+        if self.can_tile:
+            self.net_g.to(self.dtype)
         self.extra_inputs = getattr(self.net_g, 'extra_inputs', ())
         if unknown := set(self.extra_inputs) - {'qmaps', 'thumbnail'}:
             raise ValueError(f'{self.name} needs {", ".join(sorted(unknown))} besides the image, which only a data set '
@@ -103,9 +106,9 @@ class Restorer:
             return None
         # Cleaned: bytes that are no UTF-8 reach Python as lone surrogates, which no tokenizer takes.
         padded = [self.tokenizer.pad(self.tokenizer.encode(clean(caption)), self.max_words) for caption in captions]
-        ids, mask = (torch.stack(part).to(self.device) for part in zip(*padded, strict=True))
-        with torch.no_grad():
-            return self.net_t(ids, mask)
+        ids, mask = (torch.stack(part) for part in zip(*padded, strict=True))
+        with torch.no_grad():  # the mask stays: an LSTM wants the lengths on the CPU
+            return self.net_t(ids.to(self.device), mask)
 
     def restore(self, lq: Tensor, captions: Sequence[str | None], extra_inputs: Mapping[str, Tensor] | None = None,
                 text_strength: float = 1.) -> Tensor:
@@ -197,12 +200,19 @@ class Restorer:
             found = [self._read_extra_inputs(None, one, tables) for one in pixels]
             extra = {key: torch.cat([one[key] for one in found]) for key in found[0]}
         height, width = batch.shape[2:]
-        if tile is None:  # a batch takes as much memory as one picture of its pixels
-            tile = self._choose_tile(len(batch) * height, width, text_strength)
-        if not tile:
-            restored = self._restore_whole(batch, self._conditions(captions, text_strength), extra).to(images)
-            return restored if images.ndim == 4 else restored[0]
         restored = torch.empty_like(batch)
+        at_once = len(batch)
+        if tile is None:
+            tile = self._choose_tile(height, width, text_strength)
+            if self.can_tile and not tile:
+                one = working_bytes(self.net_g, height, width, conditions=_passes(text_strength))
+                at_once = max(1, memory_for(self.device) // one)
+        if not tile:
+            for k in range(0, len(batch), at_once):
+                part = slice(k, k + at_once)
+                restored[part] = self._restore_whole(batch[part], self._conditions(captions[part], text_strength),
+                                                     {key: value[part] for key, value in extra.items()})
+            return restored if images.ndim == 4 else restored[0]
         for k, (lq, out) in enumerate(zip(batch, restored, strict=True)):
             def read(rows: slice, columns: slice, lq: Tensor = lq) -> Tensor:
                 return lq[None, :, rows, columns].to(self.device, torch.float32)
@@ -226,10 +236,11 @@ class Restorer:
     def _choose_tile(self, height: int, width: int, text_strength: float) -> int:
         if not self.can_tile:
             return 0
-        return choose_tile(self.net_g, height, width, memory_for(self.device), 1 + (text_strength not in (0, 1)))
+        return choose_tile(self.net_g, height, width, memory_for(self.device), _passes(text_strength))
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        enabled = self.dtype != torch.float32 and not self.can_tile
+        return torch.autocast(self.device.type, self.dtype, enabled=enabled)
 
     def _restore_whole(self, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]],
                        extra: Mapping[str, Tensor]) -> Tensor:
@@ -238,6 +249,8 @@ class Restorer:
         extra = {key: enlarged(value) for key, value in extra.items()}
         result = None
         with torch.no_grad(), self._autocast():
+            if self.can_tile and len(conditions) > 1:
+                result, conditions = restore_for_all(self.net_g, lq, conditions), ()
             for weight, text in conditions:
                 given = {**extra, 'text': text} if self.takes_text else extra
                 out = run_padded(self.net_g, lq, lambda x, given=given: self.net_g(x, **given)).float()
@@ -274,6 +287,11 @@ class Restorer:
             bgr = np.ascontiguousarray(pixels[..., ::-1])
             extra['thumbnail'] = thumbnail(bgr, self.net_g.thumbnail_size)[None].to(self.device)
         return extra
+
+
+def _passes(text_strength: float) -> int:
+    """How many conditions a picture is restored for."""
+    return 1 if text_strength in (0, 1) else 2
 
 
 def _captions_of(caption: str | Sequence[str | None] | None, count: int) -> list[str | None]:

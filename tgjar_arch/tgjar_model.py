@@ -18,12 +18,14 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tgjar_arch.checkpoint import load_checkpoint, save_model
 from tgjar_arch.option_keys import check_model_options
 from tgjar_arch.padded import run_padded
+from tgjar_arch.stage1_networks import build_image_encoder, build_text_encoder
 from tgjar_arch.text_features import TextFeatures
-from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder_options, text_extras
+from tgjar_arch.text_setup import text_extras
 from tgjar_arch.validation import prepare_metrics, validate
 
 _TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
-               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'chroma_opt', 'reuse_fake'}
+               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'chroma_opt', 'reuse_fake',
+               'compile'}
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -47,7 +49,8 @@ class TGJARModel(SRGANModel):
     `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with
     the generator (`train: train_network_t: true`). Its checkpoint carries the tokenizer, so that weights and vocabulary
     cannot be mismatched. Other keys under `train`: `amp` (`fp16`, `bf16` or `~`), `channels_last` (memory layout of the
-    convolutions: the same results, faster), `reuse_fake` (the discriminator judges a restored image once for both
+    convolutions: the same results, faster), `compile` (`torch.compile` of the generator, for one size of crops; the
+    first iteration then takes minutes), `reuse_fake` (the discriminator judges a restored image once for both
     updates; true unless given), `clip_grad` (largest norm of the generator's gradient), and SRGANModel's `ema_decay`,
     `net_d_iters`, `net_d_init_iters`.
     """
@@ -60,7 +63,7 @@ class TGJARModel(SRGANModel):
         super().__init__(opt)  # builds net_g and, when training, calls init_training_settings
         if not self.is_train:
             self.train_text_encoder = False
-            self._build_text_encoder()
+            build_text_encoder(self)
 
     # ---------------------------------------------------------------------------------------------------- set-up
 
@@ -68,7 +71,7 @@ class TGJARModel(SRGANModel):
         train_opt = self.opt['train']
         logger = get_root_logger()
         self.train_text_encoder = train_opt.get('train_network_t', False)
-        self._build_text_encoder()
+        build_text_encoder(self)
 
         self.ema_decay = train_opt.get('ema_decay', 0)
         if self.ema_decay > 0:
@@ -78,7 +81,7 @@ class TGJARModel(SRGANModel):
                 self.net_t_ema = self._averaged_copy(self.net_t, 't')
 
         def loss(key: str) -> nn.Module | None:
-            return self._arrange(build_loss(train_opt[key]).to(self.device)) if train_opt.get(key) else None
+            return self.arrange(build_loss(train_opt[key]).to(self.device)) if train_opt.get(key) else None
 
         self.cri_pix, self.cri_contrastive = loss('pixel_opt'), loss('contrastive_opt')
         self.cri_gan, self.cri_qf, self.cri_chroma = loss('gan_opt'), loss('qf_opt'), loss('chroma_opt')
@@ -96,11 +99,11 @@ class TGJARModel(SRGANModel):
                     raise ValueError(f'train: gan_opt is given, but {key} is not; add it, or set gan_opt: ~ .')
             self.net_d = self.model_to_device(build_network(self.opt['network_d']))
             self.print_network(self.net_d)
-            self._load_pretrained(self.net_d, 'd')
+            self.load_pretrained(self.net_d, 'd')
             self.net_d.train()
         self.cri_damsm = loss('damsm_opt')
         if self.cri_damsm:
-            self._build_image_encoder()
+            build_image_encoder(self)
         self.net_g.train()
         self.net_d_iters = train_opt.get('net_d_iters', 1)
         self.net_d_init_iters = train_opt.get('net_d_init_iters', 0)
@@ -117,14 +120,18 @@ class TGJARModel(SRGANModel):
         self.setup_schedulers()
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        return super().model_to_device(self._arrange(net))
+        net = self.arrange(net)
+        if self.is_train and self.opt['train'].get('compile') and net is self.net_g:
+            net.compile(dynamic=False)  # in place: checkpoints keep their keys, and copies are not compiled
+        return super().model_to_device(net)
 
-    def _arrange(self, net: nn.Module) -> nn.Module:
+    def arrange(self, net: nn.Module) -> nn.Module:
         """`net` with its convolutions in the memory layout of the option file; what they return follows it."""
         channels_last = (self.opt.get('train') or {}).get('channels_last')
         return net.to(memory_format=torch.channels_last) if channels_last else net
 
-    def _load_pretrained(self, net: nn.Module, label: str) -> None:
+    def load_pretrained(self, net: nn.Module, label: str) -> None:
+        """Load what `path: pretrain_network_{label}` names, if anything."""
         path_opt = self.opt['path']
         load_path = path_opt.get(f'pretrain_network_{label}')
         if load_path is not None:
@@ -145,44 +152,6 @@ class TGJARModel(SRGANModel):
         if load_path is not None:
             self.load_network(averaged, load_path, self.opt['path'].get(f'strict_load_{label}', True), 'params_ema')
         return averaged.eval()
-
-    def _build_text_encoder(self) -> None:
-        self.takes_text = 'text' in inspect.signature(self.get_bare_model(self.net_g).forward).parameters
-        network_t = self.opt.get('network_t')
-        if network_t is None:
-            if self.train_text_encoder:
-                raise ValueError('train: train_network_t is true, but there is no network_t.')
-            if self.takes_text and getattr(self.get_bare_model(self.net_g), 'uses_text', True):
-                get_root_logger().warning('There is no network_t: the generator runs without captions '
-                                          '(null condition).')
-            return
-        self.tokenizer = read_tokenizer(self.opt)
-        self.network_opts['t'] = network_t = text_encoder_options(self.opt, self.tokenizer)
-        net_t = build_network(network_t)
-
-        load_path = self.opt['path'].get('pretrain_network_t')
-        if load_path is not None:
-            check_vocabulary(load_path, self.tokenizer)
-            self._load_pretrained(net_t, 't')
-        elif self.is_train and not self.train_text_encoder:
-            raise ValueError('network_t is frozen, but path: pretrain_network_t names no weights for it; give them '
-                             '(stage 1), or train it with the generator by train: train_network_t: true.')
-        if self.train_text_encoder:
-            self.net_t = self.model_to_device(net_t).train()
-        else:
-            self.net_t = net_t.to(self.device).requires_grad_(False).eval()
-        self.print_network(self.net_t)
-
-    def _build_image_encoder(self) -> None:
-        if not self.opt.get('network_i') or self.net_t is None or self.train_text_encoder:
-            raise ValueError('train: damsm_opt (L_IT) compares images with captions in the space of stage 1: it needs '
-                             'network_i, and network_t with train_network_t: false. Or set damsm_opt: ~ .')
-        if self.opt['path'].get('pretrain_network_i') is None:
-            raise ValueError('train: damsm_opt (L_IT) is given, but path: pretrain_network_i names no weights for '
-                             'network_i; train stage 1 first, or set damsm_opt: ~ .')
-        self.net_i = build_network(self.opt['network_i'])
-        self._load_pretrained(self.net_i, 'i')
-        self._arrange(self.net_i.to(self.device)).requires_grad_(False).eval()
 
     def setup_optimizers(self) -> None:
         train_opt = self.opt['train']
@@ -271,35 +240,42 @@ class TGJARModel(SRGANModel):
             self.model_ema(decay=self.ema_decay)
 
     def _update_generator(self, loss_dict: OrderedDict, text: TextFeatures | None) -> Tensor | None:
-        """Returns the discriminator's prediction for the output, with its graph, where its own update may use it."""
+        """Returns the discriminator's prediction for the output, with its graph, where its own update may use it.
+
+        Every loss is led back to the output at once, where its graph ends, and the sum of these gradients through the
+        generator at last: the same, but the graphs of the losses need not lie in memory side by side.
+        """
         self.optimizer_g.zero_grad()
-        prediction = None
+        image = self.output.detach().requires_grad_()
+
+        def add(key: str, loss: Tensor, keep_graph: bool = False) -> None:
+            loss_dict[key] = loss.detach()
+            if loss.requires_grad:  # L_IT of a batch without any caption is a plain 0
+                torch.autograd.backward(self.scaler.scale(loss), inputs=[image], retain_graph=keep_graph)
+
         if self.cri_pix is not None:
-            loss_dict['l_g_pix'] = self.cri_pix(self.output, self.gt)
+            add('l_g_pix', self.cri_pix(image, self.gt))
         if self.cri_chroma is not None:
-            loss_dict['l_g_chroma'] = self.cri_chroma(self.output, self.gt)
+            add('l_g_chroma', self.cri_chroma(image, self.gt))
         if self.cri_contrastive is not None:
-            loss_dict['l_g_contrastive'] = self.cri_contrastive(self.output, self.gt, self.lq)
-        if self.cri_gan is not None:
-            # Cut off from the generator, the discriminator's graph can be kept when the generator's is not.
-            judged_image = self.output.detach().requires_grad_() if self.reuse_fake else self.output
-            self.net_d.requires_grad_(self.reuse_fake)
-            with self._autocast():
-                prediction = self.net_d(judged_image)
-            loss_dict['l_g_gan'] = self.cri_gan(prediction.float(), True, is_disc=False)
-            self.net_d.requires_grad_(True)
+            add('l_g_contrastive', self.cri_contrastive(image, self.gt, self.lq))
         if self.cri_damsm is not None:
             with self._autocast():
-                regions, whole = self.net_i(self.output)
-            loss_dict['l_g_damsm'] = self.cri_damsm(regions, whole, text, self.class_ids)
+                regions, whole = self.net_i(image)
+            add('l_g_damsm', self.cri_damsm(regions, whole, text, self.class_ids))
+        prediction = None
+        if self.cri_gan is not None:
+            self.net_d.requires_grad_(self.reuse_fake)
+            with self._autocast():
+                prediction = self.net_d(image)
+            add('l_g_gan', self.cri_gan(prediction.float(), True, is_disc=False), keep_graph=self.reuse_fake)
+            self.net_d.requires_grad_(True)
+        roots: list[Tensor] = [self.output]
         if self.cri_qf is not None:
-            loss_dict['l_g_qf'] = self.cri_qf(self.estimated_qf.float(), self._true_qf())
-        if prediction is not None and self.reuse_fake:
-            gradient = torch.autograd.grad(self.scaler.scale(loss_dict['l_g_gan']), judged_image, retain_graph=True)[0]
-            others = sum(value for key, value in loss_dict.items() if key != 'l_g_gan')
-            torch.autograd.backward([self.scaler.scale(others), self.output], [None, gradient])
-        else:
-            self.scaler.scale(sum(loss_dict.values())).backward()
+            loss = self.cri_qf(self.estimated_qf.float(), self._true_qf())
+            loss_dict['l_g_qf'] = loss.detach()
+            roots.append(self.scaler.scale(loss))
+        torch.autograd.backward(roots, [image.grad, None][:len(roots)])
         if self.clip_grad > 0:
             self.scaler.unscale_(self.optimizer_g)
             for group in self.optimizer_g.param_groups:

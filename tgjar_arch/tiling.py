@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tgjar_arch.blocks import pad_to_grid
 from tgjar_arch.fusion import prepare_text
 from tgjar_arch.text_features import TextFeatures
 
@@ -154,6 +155,32 @@ def restore_in_tiles(net: nn.Module, read: Read, write: Write, size: tuple[int, 
             write(rows, columns, inner[..., :rows.stop - rows.start, :columns.stop - columns.start])
             del x, own, skips, kept, out, result, inner  # before the next tile takes as much
             steps.done()
+
+
+def restore_for_all(net: nn.Module, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
+    """Restore a batch in one piece for several captions an image; what no caption changes is computed once.
+
+    Args:
+        net: `TGJARGenerator` or `TGJARLiteGenerator`.
+        lq: images (N, 3, H, W).
+        conditions: as of `restore_in_tiles`, the features of N captions each.
+
+    Returns:
+        The weighted sum (N, 3, H, W), float32, not clipped.
+    """
+    height, width = lq.shape[2:]
+    x = pad_to_grid(lq)
+    skips = net.encode_fine(x)
+    coarse = net.encode_coarse(skips)
+    pooled = None if net.gfm is None else net.gfm.pool(coarse)
+    result = None
+    for k, (weight, text) in enumerate(conditions, 1):
+        text = prepare_text(net, lq, text)
+        deep = net.fuse(coarse, text, pooled)
+        kept = skips if k == len(conditions) else [skip.clone() for skip in skips]  # which `decode` overwrites
+        out = net.decode(x, kept, coarse, deep, text)[:, :, :height, :width].float()
+        result = out.mul_(weight) if result is None else result.add_(out, alpha=weight)
+    return result
 
 
 class _Steps:

@@ -88,9 +88,9 @@ def validate(model: SRModel, dataloader: DataLoader, current_iter: int | str, tb
     rank, world_size = get_dist_info()
     results, num_shown = [], opt['val'].get('num_shown', 4)
     flat = not opt['is_train'] and _names_differ(dataloader.dataset)
-    share = _share(dataloader, rank, world_size)
+    mine = share(dataloader, rank, world_size)
     quiet = rank > 0 or not opt['val'].get('pbar')
-    for index, data in tqdm(_readable(share), total=len(share), unit='image', disable=quiet):
+    for index, data in tqdm(_readable(mine), total=len(mine), unit='image', disable=quiet):
         model.feed_data(data)
         model.test()
         visuals = model.get_current_visuals()
@@ -124,7 +124,7 @@ def _build(metric_opt: dict[str, Any]) -> FrechetDistance:
     return build_set_metric(metric_opt['type'], **{key: value for key, value in metric_opt.items() if key != 'type'})
 
 
-def _share(dataloader: DataLoader, rank: int, world_size: int) -> DataLoader:
+def share(dataloader: DataLoader, rank: int, world_size: int) -> DataLoader:
     """The images of this process: every `world_size`-th."""
     if world_size == 1:
         return dataloader

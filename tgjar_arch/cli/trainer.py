@@ -28,6 +28,7 @@ import basicsr.utils.options
 import torch.distributed
 import torch.multiprocessing
 from basicsr.models.base_model import BaseModel
+from basicsr.utils.dist_util import get_dist_info
 from torch.nn.parallel import DistributedDataParallel
 
 from tgjar_arch.cli.options import OptionError, check_files, check_options, override, parse_value, read_options
@@ -108,6 +109,7 @@ def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) ->
         changes.append((basicsr.utils.options, 'init_dist', _init_dist_cpu))
         changes.append((BaseModel, 'model_to_device', _model_to_device_cpu))
     if is_train:
+        changes.append((module, 'copy_opt_file', _by_one_process(module.copy_opt_file)))
         resumed: dict[str, Any] = {}
         changes.append((module, 'load_resume_state', _noted(load_resume_state, resumed)))
         changes.append((module, 'create_train_val_dataloader',
@@ -128,6 +130,18 @@ def _large_enough(build_dataset: Callable[[dict], Any], path: str) -> Callable[[
         return dataset
 
     return build
+
+
+def _by_one_process(copy_opt_file: Callable[..., None]) -> Callable[..., None]:
+    """Let the first process alone write the experiment's copy of the option file, where it has made the folder."""
+
+    def copy(*args: Any) -> None:
+        if get_dist_info()[0] == 0:
+            copy_opt_file(*args)
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
+
+    return copy
 
 
 def _noted(load: Callable[[dict], dict | None], resumed: dict[str, Any]) -> Callable[[dict], dict | None]:
