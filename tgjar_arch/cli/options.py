@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import re
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
@@ -128,6 +129,9 @@ def override(options: dict[str, Any], entries: Iterable[str], path: str) -> tupl
         if entry.count('=') != 1:
             raise OptionError(f'--force_yml {entry}: write section:key=value, without blanks, with one "=".')
         keys, value = entry.split('=')
+        if value == os.path.expanduser('~') and ':' not in keys:  # bash does so to what looks like an assignment
+            raise OptionError(f'--force_yml {entry}: the shell has put your home folder in the place of ~; write '
+                              f'{keys}=none.')
         *sections, last = keys.strip().split(':')
         block, walked = options, []
         for section in sections:
@@ -168,6 +172,9 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> None:
         raise OptionError(f'{path}: num_gpu: {num_gpu}, but no CUDA device is found; set num_gpu: auto (0 is the CPU), '
                           'or add --force_yml num_gpu=auto.')
     _registered(options['model_type'], MODEL_REGISTRY, 'model_type', path)
+    for key, block in options.items():
+        if key.startswith('network_') and block is not None and not isinstance(block, dict):
+            raise OptionError(f'{path}: {key}: {block!r} must be a section with type and arguments, or ~ for none.')
     for key, block, registry, is_constructor in _typed_blocks(options):
         if block.get('type') is None:
             raise OptionError(f'{path}: the key {key}:type is missing.')
