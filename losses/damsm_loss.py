@@ -26,7 +26,8 @@ from tgjar_arch.text_features import TextFeatures
 
 # So many attention weights (images x captions x words x regions) are computed at once. 4 MB stay in a CPU's cache and
 # are reused, where arrays for a whole batch are fetched from the system each time (5 times slower in a fresh process).
-# On a GPU the bound only keeps very large batches from filling the memory.
+# On a GPU the bound only keeps the passing arrays of very large batches from filling the memory; what the backward pass
+# needs of each part is kept in any case.
 CHUNK = {'cpu': 2**20, 'cuda': 2**28}
 
 
