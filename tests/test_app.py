@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -115,6 +116,8 @@ def test_wrong_arguments_end_in_one_line(capsys: pytest.CaptureFixture[str], mon
 def address(tmp_path: Path) -> Iterator[str]:
     """Address of `tgjar app` in a process of its own, as it says it."""
     environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TMPDIR': str(tmp_path)}
+    # Shells start background jobs with SIGINT ignored, which a program started by one inherits unless it is handled.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([sys.executable, '-m', 'tgjar_arch', 'app', '--max-pixels', '400000'], text=True,
                                env=environment, stderr=subprocess.PIPE, cwd=tmp_path)
     watchdog = threading.Timer(300, process.kill)
@@ -129,7 +132,8 @@ def address(tmp_path: Path) -> Iterator[str]:
         else:
             pytest.fail(f'the page did not start:\n{said}')
     finally:
-        process.send_signal(2)  # as Ctrl-C
+        process.send_signal(signal.SIGINT)  # as Ctrl-C
+        signal.signal(signal.SIGINT, before)
         assert process.wait(120) == 0
         watchdog.cancel()
         process.stderr.close()

@@ -8,8 +8,9 @@ FOLDER = Path(__file__).parent / 'weights'
 SUFFIX = '.safetensors'
 DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
 # The best JPEG quality at which each still gains. tgjar_cub_qf1 on 20 of CUB's test images, without captions (PSNR /
-# LPIPS of the JPEG file -> restored): quality 5 24.1 / .329 -> 25.3 / .183, 8 26.2 / .239 -> 26.4 / .166, 10 27.1 / .201
-# -> 26.8 / .163. tgjar_universal on the same, with captions: 30 31.33 / .062 -> 31.55 / .054, 40 32.35 / .047 -> 32.26 / .047.
+# LPIPS of the JPEG file -> restored): quality 5 24.1 / .329 -> 25.3 / .183, 8 26.2 / .239 -> 26.4 / .166,
+# 10 27.2 / .201 -> 26.8 / .163. tgjar_universal on the same, with captions: 30 31.33 / .062 -> 31.55 / .054,
+# 40 32.35 / .047 -> 32.26 / .047.
 MAX_QF = {'tgjar_universal': 30, 'tgjar_cub_qf1': 8}
 DEFAULT_MAX_QF = 40  # of other weights
 
