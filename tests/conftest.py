@@ -56,6 +56,20 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
 
 
 @pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Folders that cannot be listed: what is added (root may list any, whatever its permissions say)."""
+    scandir, folders = os.scandir, set()
+
+    def refuse(path: str | os.PathLike) -> Iterator[os.DirEntry]:
+        if str(path) in folders:
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    return folders
+
+
+@pytest.fixture
 def photos(tmp_path: Path) -> Callable[..., Path]:
     """Return `make(size=64, count=3, captions=True, folder='photos')`, which writes natural images to a folder.
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 from pathlib import Path
 
@@ -243,17 +242,10 @@ def test_it_is_a_command():
     assert COMMANDS['compress'][0] == compress.__name__
 
 
-def test_folders_that_cannot_be_read_are_failures(tmp_path, capsys, monkeypatch):
+def test_folders_that_cannot_be_read_are_failures(tmp_path, capsys, locked):
     (tmp_path / 'in' / 'locked').mkdir(parents=True)
     picture().save(tmp_path / 'in' / 'a.png')
-    scandir = os.scandir
-
-    def refuse(path):
-        if str(path).endswith('locked'):
-            raise PermissionError(13, 'Permission denied', str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, 'scandir', refuse)
+    locked.add(str(tmp_path / 'in' / 'locked'))
     arguments = ['--qf', '5', '--caption', 'default', '-o', str(tmp_path / 'out')]
     assert compress.main([str(tmp_path / 'in'), *arguments]) == 1
     captured = capsys.readouterr()

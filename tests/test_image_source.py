@@ -1,6 +1,5 @@
 """Images by name, from folders and from lmdb."""
 
-import os
 import pickle
 
 import cv2
@@ -81,15 +80,8 @@ def test_loops_of_links_end_and_no_folder_counts_twice(folder, tmp_path):
     assert not report.missing_images
 
 
-def test_folders_that_cannot_be_read_are_named(folder, monkeypatch, log):
-    scandir = os.scandir
-
-    def refuse(path):
-        if str(path).endswith('Ani'):
-            raise PermissionError(13, 'Permission denied', str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, 'scandir', refuse)
+def test_folders_that_cannot_be_read_are_named(folder, locked, log):
+    locked.add(str(folder / '004.Groove_billed_Ani'))
     assert tuple(ImageSource(folder).files) == NAMES[1:]
     (line,) = log.messages
     assert line.startswith(f'dataroot_gt: the folder {folder / "004.Groove_billed_Ani"} cannot be read (Permission')

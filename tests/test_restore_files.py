@@ -1,6 +1,5 @@
 """`tgjar restore` on folders: which files are taken, where the results go, and what is said of the rest."""
 
-import os
 
 import numpy as np
 import pytest
@@ -37,19 +36,11 @@ def test_results_inside_the_input_are_not_restored_again(tmp_path, weights, caps
     assert [path.name for path in (tmp_path / 'in' / 'done').iterdir()] == ['a.jpg']
 
 
-def test_folders_that_cannot_be_read_are_failures(tmp_path, weights, capsys, monkeypatch):  # noqa: F811
+def test_folders_that_cannot_be_read_are_failures(tmp_path, weights, capsys, locked):  # noqa: F811
     root = tmp_path / 'in'
     jpegs(root, ['a.jpg', 'locked/b.jpg'])
     (root / 'loop').symlink_to(root)
-    scandir = os.scandir
-    locked = {str(root / 'locked')}
-
-    def refuse(path):
-        if str(path) in locked:
-            raise PermissionError(13, 'Permission denied', str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, 'scandir', refuse)
+    locked.add(str(root / 'locked'))
     assert restore.main(args_of(tmp_path, weights)) == 1
     captured = capsys.readouterr()
     assert '1 restored' in captured.out and '1 failed' in captured.out

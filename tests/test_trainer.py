@@ -255,6 +255,6 @@ def test_basicsr_is_left_as_it_was(workspace: Path) -> None:
 def test_one_process_writes_the_copy_of_the_option_file(monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
     for rank in (0, 1):
-        monkeypatch.setattr(trainer, 'get_dist_info', lambda rank=rank: (rank, 2))
+        monkeypatch.setattr('basicsr.utils.dist_util.get_dist_info', lambda rank=rank: (rank, 2))
         trainer._by_one_process(lambda *args: written.append(args))('tiny.yml', f'experiments/{rank}')
     assert written == [('tiny.yml', 'experiments/0')]

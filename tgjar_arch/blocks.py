@@ -57,14 +57,6 @@ def _doubled(x: Tensor, dim: int) -> Tensor:
     return torch.stack((x, (x + after) / 2), dim + 1).flatten(dim, dim + 1)
 
 
-def pad_to_grid(x: Tensor) -> Tensor:
-    """Images (N, C, H, W) reflected to the right and the bottom up to JPEG's 8x8 grid; every block stays in place."""
-    height, width = x.shape[2:]
-    if height % 8 == 0 and width % 8 == 0:  # F.pad by nothing would copy
-        return x
-    return F.pad(x, (0, -width % 8, 0, -height % 8), mode='reflect')
-
-
 def add_skip(x: Tensor, skip: Tensor) -> Tensor:
     """x + skip; without gradients in the memory of `skip`, which must not be read any more."""
     return x + skip if torch.is_grad_enabled() else skip.add_(x)

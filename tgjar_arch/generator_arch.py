@@ -4,8 +4,9 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from tgjar_arch.blocks import ResidualBlock, add_skip, initialise, pad_to_grid, upsample
+from tgjar_arch.blocks import ResidualBlock, add_skip, initialise, upsample
 from tgjar_arch.fusion import GlobalFusion, LocalFusion, prepare_text
+from tgjar_arch.padded import pad_to_multiple
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.tiling import Footprint, Margins
 
@@ -121,7 +122,7 @@ class TGJARGenerator(nn.Module):
         """
         text = prepare_text(self, lq, text)
         height, width = lq.shape[2:]
-        x = pad_to_grid(lq)
+        x = pad_to_multiple(lq)
 
         skips = self.encode_fine(x)
         coarse = self.encode_coarse(skips)

@@ -5,8 +5,9 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tgjar_arch.blocks import ResidualBlock, add_skip, initialise, pad_to_grid, upsample
+from tgjar_arch.blocks import ResidualBlock, add_skip, initialise, upsample
 from tgjar_arch.fusion import GlobalFusion, LocalFusion, prepare_text
+from tgjar_arch.padded import pad_to_multiple
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.tiling import Footprint, Margins
 
@@ -114,7 +115,7 @@ class TGJARLiteGenerator(nn.Module):
         """
         text = prepare_text(self, lq, text)
         height, width = lq.shape[2:]
-        x = pad_to_grid(lq)  # a 4x4 block is a quarter of one of JPEG's
+        x = pad_to_multiple(lq)  # a 4x4 block is a quarter of one of JPEG's
         skips = self.encode_fine(x)
         coarse = self.encode_coarse(skips)
         deep = self.fuse(coarse, text)

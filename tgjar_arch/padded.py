@@ -39,6 +39,14 @@ def enlarged_parts(read: Callable[[slice, slice], Tensor], write: Callable[[slic
     return read_enlarged, write_inside, (max(size[0], MIN_SIDE), max(size[1], MIN_SIDE))
 
 
+def pad_to_multiple(x: Tensor, multiple: int = MIN_SIDE) -> Tensor:
+    """Images (N, C, H, W) reflected to the right and the bottom; with 8, JPEG's grid, every block stays in place."""
+    height, width = x.shape[2:]
+    if height % multiple == 0 and width % multiple == 0:  # F.pad by nothing would copy
+        return x
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode='reflect')
+
+
 def run_padded(net: nn.Module, lq: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
     """`run(lq)`, with lq reflect-padded to the right and the bottom to a multiple of the window, and cropped back.
 
@@ -52,7 +60,4 @@ def run_padded(net: nn.Module, lq: Tensor, run: Callable[[Tensor], Tensor]) -> T
     height, width = lq.shape[2:]
     sizes = (getattr(module, 'window_size', None) for module in net.modules())
     multiple = max((size for size in sizes if isinstance(size, int)), default=1)
-    if height % multiple == 0 and width % multiple == 0:  # F.pad by nothing would copy
-        return run(lq)
-    padded = F.pad(lq, (0, -width % multiple, 0, -height % multiple), mode='reflect')
-    return run(padded)[:, :, :height, :width]
+    return run(pad_to_multiple(lq, multiple))[:, :, :height, :width]

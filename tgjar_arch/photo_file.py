@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -296,11 +296,10 @@ def _array(image: Image.Image, mode: str) -> np.ndarray:
 
 def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     if icc:
-        try:
+        # A broken profile, or one of another colour space: converted as if there were none.
+        with suppress(ImageCms.PyCMSError, OSError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             return ImageCms.profileToProfile(image, source, ImageCms.createProfile('sRGB'), outputMode='RGB')
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile, or one of another colour space: convert as if there were none
     return image.convert('RGB')
 
 

@@ -19,7 +19,7 @@ from tgjar_arch.padded import enlarged, enlarged_parts, run_padded
 from tgjar_arch.pictures import open_picture
 from tgjar_arch.shipped import find_weights
 from tgjar_arch.text_features import TextFeatures
-from tgjar_arch.tiling import can_tile, choose_tile, memory_for, restore_for_all, restore_in_tiles, working_bytes
+from tgjar_arch.tiling import can_tile, choose_tile, memory_for, restore_in_tiles, restore_whole, working_bytes
 from tgjar_arch.tokenizer import tokenizer_from_json
 from tgjar_arch.weights_file import ExportedWeights, read_weights
 
@@ -247,14 +247,15 @@ class Restorer:
         height, width = lq.shape[2:]
         lq = enlarged(lq.to(self.device, torch.float32)).contiguous(memory_format=torch.channels_last)
         extra = {key: enlarged(value) for key, value in extra.items()}
-        result = None
         with torch.no_grad(), self._autocast():
-            if self.can_tile and len(conditions) > 1:
-                result, conditions = restore_for_all(self.net_g, lq, conditions), ()
-            for weight, text in conditions:
-                given = {**extra, 'text': text} if self.takes_text else extra
-                out = run_padded(self.net_g, lq, lambda x, given=given: self.net_g(x, **given)).float()
-                result = out * weight if result is None else result.add_(out, alpha=weight)
+            if self.can_tile:
+                result = restore_whole(self.net_g, lq, conditions)
+            else:
+                result = 0
+                for weight, text in conditions:
+                    given = {**extra, 'text': text} if self.takes_text else extra
+                    out = run_padded(self.net_g, lq, lambda x, given=given: self.net_g(x, **given)).float()
+                    result = result + weight * out
         return result[:, :, :height, :width].clamp_(0, 1)
 
     def _restore_parts(self, read: Callable, write: Callable, size: tuple[int, int], captions: list[str | None],

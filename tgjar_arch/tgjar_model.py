@@ -270,12 +270,11 @@ class TGJARModel(SRGANModel):
                 prediction = self.net_d(image)
             add('l_g_gan', self.cri_gan(prediction.float(), True, is_disc=False), keep_graph=self.reuse_fake)
             self.net_d.requires_grad_(True)
-        roots: list[Tensor] = [self.output]
-        if self.cri_qf is not None:
-            loss = self.cri_qf(self.estimated_qf.float(), self._true_qf())
-            loss_dict['l_g_qf'] = loss.detach()
-            roots.append(self.scaler.scale(loss))
-        torch.autograd.backward(roots, [image.grad, None][:len(roots)])
+        roots, gradients = [self.output], [image.grad]
+        if self.cri_qf is not None:  # of the generator's other output
+            loss_dict['l_g_qf'] = self.cri_qf(self.estimated_qf.float(), self._true_qf())
+            roots, gradients = [*roots, self.scaler.scale(loss_dict['l_g_qf'])], [*gradients, None]
+        torch.autograd.backward(roots, gradients)
         if self.clip_grad > 0:
             self.scaler.unscale_(self.optimizer_g)
             for group in self.optimizer_g.param_groups:

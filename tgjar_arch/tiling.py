@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tgjar_arch.blocks import pad_to_grid
 from tgjar_arch.fusion import prepare_text
+from tgjar_arch.padded import pad_to_multiple
 from tgjar_arch.text_features import TextFeatures
 
 CELL = 8  # pixels of a coarsest feature, and of a JPEG block: tiles begin and end on both
@@ -143,22 +143,17 @@ def restore_in_tiles(net: nn.Module, read: Read, write: Write, size: tuple[int, 
             x = padded(seen)
             own = coarse[(..., *seen.slices())].to(device)
             skips = net.encode_fine(x)
-            result = None
-            for (weight, text), deep in zip(texts, deeps, strict=True):
-                # `decode` overwrites the skips, so that only the last may have the originals.
-                kept = skips if deep is deeps[-1] else [skip.clone() for skip in skips]
-                out = net.decode(x, kept, own, deep[(..., *seen.slices(origin=outer))], text).float()
-                result = out.mul_(weight) if result is None else result.add_(out, alpha=weight)
+            result = _decode(net, x, skips, own, [deep[(..., *seen.slices(origin=outer))] for deep in deeps], texts)
             rows, columns = part.slices(CELL)
             rows, columns = slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
             inner = result[(..., *part.slices(CELL, seen))]
             write(rows, columns, inner[..., :rows.stop - rows.start, :columns.stop - columns.start])
-            del x, own, skips, kept, out, result, inner  # before the next tile takes as much
+            del x, own, skips, result, inner  # before the next tile takes as much
             steps.done()
 
 
-def restore_for_all(net: nn.Module, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
-    """Restore a batch in one piece for several captions an image; what no caption changes is computed once.
+def restore_whole(net: nn.Module, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
+    """Restore a batch in one piece; of several captions an image, what no caption changes is computed once.
 
     Args:
         net: `TGJARGenerator` or `TGJARLiteGenerator`.
@@ -169,16 +164,23 @@ def restore_for_all(net: nn.Module, lq: Tensor, conditions: Sequence[tuple[float
         The weighted sum (N, 3, H, W), float32, not clipped.
     """
     height, width = lq.shape[2:]
-    x = pad_to_grid(lq)
+    texts = [(weight, prepare_text(net, lq, text)) for weight, text in conditions]
+    x = pad_to_multiple(lq)
     skips = net.encode_fine(x)
     coarse = net.encode_coarse(skips)
     pooled = None if net.gfm is None else net.gfm.pool(coarse)
+    deeps = [net.fuse(coarse, text, pooled) for _, text in texts]
+    return _decode(net, x, skips, coarse, deeps, texts)[:, :, :height, :width]
+
+
+def _decode(net: nn.Module, x: Tensor, skips: list[Tensor], coarse: Tensor, deeps: list[Tensor],
+            texts: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
+    """The weighted sum over the conditions (N, 3, H, W), float32."""
     result = None
-    for k, (weight, text) in enumerate(conditions, 1):
-        text = prepare_text(net, lq, text)
-        deep = net.fuse(coarse, text, pooled)
-        kept = skips if k == len(conditions) else [skip.clone() for skip in skips]  # which `decode` overwrites
-        out = net.decode(x, kept, coarse, deep, text)[:, :, :height, :width].float()
+    for (weight, text), deep in zip(texts, deeps, strict=True):
+        # `decode` overwrites the skips, so that only the last may have the originals.
+        kept = skips if deep is deeps[-1] else [skip.clone() for skip in skips]
+        out = net.decode(x, kept, coarse, deep, text).float()
         result = out.mul_(weight) if result is None else result.add_(out, alpha=weight)
     return result
 

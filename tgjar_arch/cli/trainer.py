@@ -28,7 +28,7 @@ import basicsr.utils.options
 import torch.distributed
 import torch.multiprocessing
 from basicsr.models.base_model import BaseModel
-from basicsr.utils.dist_util import get_dist_info
+from basicsr.utils.dist_util import master_only
 from torch.nn.parallel import DistributedDataParallel
 
 from tgjar_arch.cli.options import OptionError, check_files, check_options, override, parse_value, read_options
@@ -135,9 +135,10 @@ def _large_enough(build_dataset: Callable[[dict], Any], path: str) -> Callable[[
 def _by_one_process(copy_opt_file: Callable[..., None]) -> Callable[..., None]:
     """Let the first process alone write the experiment's copy of the option file, where it has made the folder."""
 
+    copy_by_first = master_only(copy_opt_file)
+
     def copy(*args: Any) -> None:
-        if get_dist_info()[0] == 0:
-            copy_opt_file(*args)
+        copy_by_first(*args)
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
 
