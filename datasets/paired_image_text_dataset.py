@@ -17,6 +17,7 @@ from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, is_cut_short, shifted_compress
 from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
+from tgjar_arch.datasets.recolour import centre_weight, recolour
 from tgjar_arch.hf_tokenizer import HFTokenizer
 from tgjar_arch.tokenizer import WordTokenizer, load_tokenizer
 
@@ -24,7 +25,7 @@ MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the 
 
 _OWN_KEYS = frozenset({
     'name', 'type', 'phase', 'scale', 'dataroot_gt', 'dataroot_lq', 'dataroot_text', 'io_backend', 'tokenizer',
-    'max_words', 'max_images', 'gt_size', 'use_hflip', 'qf', 'chroma', 'double_jpeg', 'caption_drop',
+    'max_words', 'max_images', 'gt_size', 'use_hflip', 'qf', 'chroma', 'double_jpeg', 'caption_drop', 'recolour',
     'quantisation_maps', 'thumbnail',
 })
 # What BasicSR's loaders and trainer read from the same options.
@@ -74,6 +75,8 @@ class PairedImageTextDataset(data.Dataset):
             - double_jpeg: `{prob: 0.5, qf: {min: 10, max: 95}, shift: 7}`: with this probability (1) an earlier
               compression at this qf, its grid moved by 0 to `shift` (7) pixels down and right. ~
             - caption_drop: probability of a training image to go without its caption (0); 1 drops it in validation too.
+            - recolour: probability of a training image to get another colour together with its caption (0); see
+              `tgjar_arch.datasets.recolour`. Needs a tokenizer and `qf`.
             - quantisation_maps: true adds the `qmaps` of `lq`, from the tables of its JPEG file (false).
             - thumbnail: side in pixels of a `thumbnail` of `lq`, such as 112 for QGCN. ~
 
@@ -149,6 +152,7 @@ class PairedImageTextDataset(data.Dataset):
             raise ValueError(f'use_hflip must be true or false, but is {use_hflip!r}.')
         self._use_hflip = self._training and use_hflip
         self._caption_drop = _probability(opt, 'caption_drop', 0.0)
+        self._recolour = _probability(opt, 'recolour', 0.0) if self._training else 0.0
         self._chroma = _one_of(opt, 'chroma', tuple(CHROMA)) if 'chroma' in opt else '4:2:0'
         self._qf = None if opt.get('qf') is None else QualitySampler(opt['qf'])
         self._quantisation_maps = opt.get('quantisation_maps', False)
@@ -173,6 +177,9 @@ class PairedImageTextDataset(data.Dataset):
         if not has_lq and 'qf' not in opt:
             raise ValueError('qf is missing: the JPEG quality factor(s) to compress at, or dataroot_lq with compressed '
                              'files, or `qf: ~` for originals only.')
+        if opt.get('recolour') and (opt.get('tokenizer') is None or opt.get('qf') is None):
+            raise ValueError('recolour changes image and caption together, before the compression; it needs tokenizer '
+                             'and qf. Give them or drop it.')
         if double is not None and self._qf is None:
             raise ValueError('double_jpeg needs qf, the quality of the last compression.')
         if (self._quantisation_maps or self._thumbnail) and not has_lq and self._qf is None:
@@ -233,7 +240,15 @@ class PairedImageTextDataset(data.Dataset):
         paths = {key: source.files[image.name] for key, source in self._sources.items()}
         contents = {key: self._read(key, image.name) for key in self._sources}
         pixels = {key: self._decode(content, paths[key]) for key, content in contents.items()}
+        if self._recolour > 0 and rng.random() < self._recolour:
+            pixels['weight'] = centre_weight(*pixels['gt'].shape[:2])
         pixels = self._crop_and_flip(pixels, paths, rng)
+        caption, ids = self._draw_caption(index, rng)
+        if 'weight' in pixels:
+            weight = pixels.pop('weight')
+            if caption and (pair := recolour(pixels['gt'], caption, weight, rng)):
+                pixels['gt'], caption = pair
+                ids = self.tokenizer.encode(caption)
         item: dict[str, Any] = {'class_id': image.class_id}
         if self._qf is not None:
             item['qf'] = self._qf.sample(rng) if self._training else self._qf.at(index)
@@ -248,7 +263,9 @@ class PairedImageTextDataset(data.Dataset):
             item['qmaps'] = quantisation_maps(tables, *pixels['lq'].shape[:2])
         if self._thumbnail is not None:
             item['thumbnail'] = thumbnail(pixels['lq'], self._thumbnail)
-        item |= self._text(index, rng)
+        item['caption'] = caption
+        if self.tokenizer is not None:
+            item['text'], item['text_mask'] = self.tokenizer.pad(ids, self._max_words, rng if self._training else None)
         item['lq_path'] = paths.get('lq') or paths['gt']
         if 'gt' in paths:
             item['gt_path'] = paths['gt']
@@ -304,16 +321,14 @@ class PairedImageTextDataset(data.Dataset):
             gt = shifted_compress(gt, self._first_qf.sample(rng), shift, self._chroma)
         return encode(gt, qf, self._chroma)
 
-    def _text(self, index: int, rng: random.Random) -> dict[str, Any]:
+    def _draw_caption(self, index: int, rng: random.Random) -> tuple[str, list[int]]:
+        """A caption of the image, '' where there is none or it is dropped, and its word ids, given a tokenizer."""
         captions = self.images[index].captions
         drop = rng.random() < self._caption_drop if self._training else self._caption_drop == 1
-        keep = bool(captions) and not drop
-        choice = rng.randrange(len(captions)) if keep and self._training else 0
-        item: dict[str, Any] = {'caption': captions[choice] if keep else ''}
-        if self.tokenizer is not None:
-            ids = self._encoded.ids(index, choice) if keep else []
-            item['text'], item['text_mask'] = self.tokenizer.pad(ids, self._max_words, rng if self._training else None)
-        return item
+        if not captions or drop:
+            return '', []
+        choice = rng.randrange(len(captions)) if self._training else 0
+        return captions[choice], [] if self.tokenizer is None else self._encoded.ids(index, choice)
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
