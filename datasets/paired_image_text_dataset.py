@@ -1,6 +1,5 @@
 """The dataset of text-guided JPEG artifact removal: compressed image, original and a caption of it."""
 
-import difflib
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from torch.utils import data
 from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, is_cut_short, shifted_compress
+from tgjar_arch.datasets.option_values import check_keys, one_of, probability, whole
 from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.datasets.recolour import centre_weight, recolour
 from tgjar_arch.hf_tokenizer import HFTokenizer
@@ -139,31 +139,31 @@ class PairedImageTextDataset(data.Dataset):
         self._worker_rng: tuple[int, random.Random] | None = None
 
     def _read_options(self, opt: Mapping[str, Any]) -> None:
-        _check_keys(opt, _OWN_KEYS | _LOADER_KEYS, 'dataset')
-        self._training = _one_of(opt, 'phase', ('train', 'val', 'test')) == 'train'
+        check_keys(opt, _OWN_KEYS | _LOADER_KEYS, 'dataset')
+        self._training = one_of(opt, 'phase', ('train', 'val', 'test')) == 'train'
         backend = opt.get('io_backend') or {'type': 'disk'}
-        _check_keys(backend, {'type'}, 'io_backend')
-        self._backend = _one_of(backend, 'type', ('disk', 'lmdb'))
-        self._max_words = _whole(opt, 'max_words', 18)
-        self._max_images = _whole(opt, 'max_images', None)
-        self._gt_size = _whole(opt, 'gt_size', 256 if self._training else None)
+        check_keys(backend, {'type'}, 'io_backend')
+        self._backend = one_of(backend, 'type', ('disk', 'lmdb'))
+        self._max_words = whole(opt, 'max_words', 18)
+        self._max_images = whole(opt, 'max_images', None)
+        self._gt_size = whole(opt, 'gt_size', 256 if self._training else None)
         use_hflip = opt.get('use_hflip', True)
         if not isinstance(use_hflip, bool):
             raise ValueError(f'use_hflip must be true or false, but is {use_hflip!r}.')
         self._use_hflip = self._training and use_hflip
-        self._caption_drop = _probability(opt, 'caption_drop', 0.0)
-        self._recolour = _probability(opt, 'recolour', 0.0) if self._training else 0.0
-        self._chroma = _one_of(opt, 'chroma', tuple(CHROMA)) if 'chroma' in opt else '4:2:0'
+        self._caption_drop = probability(opt, 'caption_drop', 0.0)
+        self._recolour = probability(opt, 'recolour', 0.0) if self._training else 0.0
+        self._chroma = one_of(opt, 'chroma', tuple(CHROMA)) if 'chroma' in opt else '4:2:0'
         self._qf = None if opt.get('qf') is None else QualitySampler(opt['qf'])
         self._quantisation_maps = opt.get('quantisation_maps', False)
-        self._thumbnail = _whole(opt, 'thumbnail', None)
+        self._thumbnail = whole(opt, 'thumbnail', None)
         double = opt.get('double_jpeg')
         self._double_prob = 0.0
         if double is not None:
-            _check_keys(double, {'prob', 'qf', 'shift'}, 'double_jpeg')
+            check_keys(double, {'prob', 'qf', 'shift'}, 'double_jpeg')
             if 'qf' not in double:
                 raise ValueError('double_jpeg needs the qf of the first compression, such as {qf: {min: 10, max: 95}}.')
-            self._double_prob = _probability(double, 'prob', 1.0)
+            self._double_prob = probability(double, 'prob', 1.0)
             self._first_qf = QualitySampler(double['qf'], 'double_jpeg: qf')
             self._max_shift = double.get('shift', MAX_SHIFT)
             if self._max_shift not in range(MAX_SHIFT + 1):
@@ -334,32 +334,3 @@ class PairedImageTextDataset(data.Dataset):
 def _to_tensor(image: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 BGR to (3, H, W) float RGB in [0, 1]."""
     return torch.from_numpy(np.stack(cv2.split(image)[::-1])).float().div_(255)
-
-
-def _check_keys(opt: Mapping[str, Any], known: set[str] | frozenset[str], where: str) -> None:
-    for key in opt:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
-            raise ValueError(f'{where}: there is no option {key!r}; the nearest is {nearest!r}.')
-
-
-def _one_of(opt: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
-    if opt.get(key) not in choices:
-        raise ValueError(f'{key} must be one of {", ".join(choices)}, but is {opt.get(key)!r}.')
-    return opt[key]
-
-
-def _whole(opt: Mapping[str, Any], key: str, default: int | None) -> int | None:
-    value = opt.get(key, default)
-    if key in opt and value is None:
-        value = default
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(f'{key} must be a whole number from 1 up, but is {value!r}.')
-    return value
-
-
-def _probability(opt: Mapping[str, Any], key: str, default: float) -> float:
-    value = opt.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f'{key} must be a probability from 0 to 1, but is {value!r}.')
-    return float(value)

@@ -36,8 +36,9 @@ COLOURS = {
     'white': Colour(100, 70), 'grey': Colour(82, 22), 'gray': Colour(82, 22), 'black': Colour(35, 0),
 }
 # A colour word, unless it is that of a small part, while what is large and of that colour is another's: "black beak".
-_PART = r'(?:\W+\w+){0,2}?\W+(?:beak|bill|eye|foot|feet|leg|tars|iri|claw|talon)'
-_WORD = re.compile(rf'\b({"|".join(COLOURS)})\b(?!{_PART})', re.IGNORECASE)
+_WORDS = '|'.join(COLOURS)
+_PART = rf'(?:\W+(?:and|or|{_WORDS})\b)*(?:\W+\w+)?\W+(?:beak|bill|eye|foot|feet|leg|tars|iri|claw|talon)'
+_WORD = re.compile(rf'\b({_WORDS})\b(?!{_PART})', re.IGNORECASE)
 
 
 def centre_weight(height: int, width: int) -> np.ndarray:

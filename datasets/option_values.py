@@ -1,0 +1,38 @@
+"""The values of a dataset's options: what is not as said raises, naming the key."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+
+def check_keys(opt: Mapping[str, Any], known: set[str] | frozenset[str], where: str) -> None:
+    """Raise ValueError for a key that is not `known`; `where` is what the message begins with."""
+    for key in opt:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+            raise ValueError(f'{where}: there is no option {key!r}; the nearest is {nearest!r}.')
+
+
+def one_of(opt: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
+    """Return `opt[key]`, which must be one of `choices`."""
+    if opt.get(key) not in choices:
+        raise ValueError(f'{key} must be one of {", ".join(choices)}, but is {opt.get(key)!r}.')
+    return opt[key]
+
+
+def whole(opt: Mapping[str, Any], key: str, default: int | None) -> int | None:
+    """Return `opt[key]`, a whole number from 1 up, or `default` where it is missing or ~."""
+    value = opt.get(key, default)
+    if key in opt and value is None:
+        value = default
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f'{key} must be a whole number from 1 up, but is {value!r}.')
+    return value
+
+
+def probability(opt: Mapping[str, Any], key: str, default: float) -> float:
+    """Return `opt[key]`, a number from 0 to 1, or `default` where it is missing."""
+    value = opt.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f'{key} must be a probability from 0 to 1, but is {value!r}.')
+    return float(value)
