@@ -132,7 +132,8 @@ def prepare_text(net: nn.Module, lq: Tensor, text: TextFeatures | None) -> TextF
     """What the fusions of a generator read: `text` with the null condition where there is no caption.
 
     Args:
-        net: a generator with `num_in_ch`, `min_size`, `text_dim`, `uses_text`, `null_word` and `null_sentence`.
+        net: a generator with `num_in_ch`, `min_size`, `text_dim`, `text_norm`, `uses_text`, `null_word` and
+            `null_sentence`.
         lq: its images (N, num_in_ch, H, W).
         text: its captions; None for none.
 
@@ -159,4 +160,5 @@ def prepare_text(net: nn.Module, lq: Tensor, text: TextFeatures | None) -> TextF
     if tuple(text.mask.shape) != (text.words.shape[0], text.words.shape[2]) or text.mask.dtype != torch.bool:
         raise ValueError(f'{name} expects mask (N, T) bool for words {tuple(text.words.shape)}, but got '
                          f'{tuple(text.mask.shape)} {text.mask.dtype}.')
+    text = text.normalised() if net.text_norm else text
     return fill_missing(text.to(dtype), net.null_word, net.null_sentence)

@@ -38,15 +38,19 @@ class TGJARGenerator(nn.Module):
         text_dim: dimension D of the text features.
         use_global_fusion: False leaves the GFM out (ablation, paper Table 3).
         use_local_fusion: False leaves the three LFMs out (ablation, paper Table 3).
+        text_norm: True gives every word and sentence feature the same length before it is fused
+            (`TextFeatures.normalised`), whatever the text encoder's are. Not in the paper, and False in weights that
+            were exported before there was this choice.
     """
 
     min_size = 8  # pixels a side; three halvings leave one feature
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, text_dim: int = 256,
-                 use_global_fusion: bool = True, use_local_fusion: bool = True) -> None:
+                 use_global_fusion: bool = True, use_local_fusion: bool = True, text_norm: bool = True) -> None:
         super().__init__()
         self.num_in_ch = num_in_ch
         self.text_dim = text_dim
+        self.text_norm = text_norm
         self.act = nn.LeakyReLU(0.2, inplace=True)  # no convolution needs its own result again
 
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, 1, 1)

@@ -39,15 +39,18 @@ class TGJARLiteGenerator(nn.Module):
         text_dim: dimension D of the text features.
         use_global_fusion: False leaves the GFM out.
         use_local_fusion: False leaves the two LFMs out.
+        text_norm: as of `TGJARGenerator`.
     """
 
     min_size = 8  # pixels a side; as the default generator
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 4, num_fine: int = 16,
-                 text_dim: int = 256, use_global_fusion: bool = True, use_local_fusion: bool = True) -> None:
+                 text_dim: int = 256, use_global_fusion: bool = True, use_local_fusion: bool = True,
+                 text_norm: bool = True) -> None:
         super().__init__()
         self.num_in_ch = num_in_ch
         self.text_dim = text_dim
+        self.text_norm = text_norm
         self.act = nn.LeakyReLU(0.2, inplace=True)  # no convolution needs its own result again
 
         self.head = nn.Conv2d(16 * num_in_ch, num_feat, 3, 1, 1)

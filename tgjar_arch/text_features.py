@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_EPSILON = 1e-8  # of a mean square
+
 
 class TextFeatures(NamedTuple):
     """Word and sentence features of a batch of captions (paper, eq. 3).
@@ -30,6 +32,19 @@ class TextFeatures(NamedTuple):
         """Move or cast the features as `Tensor.to` does; the mask moves but stays bool."""
         words, sentence = self.words.to(*args, **kwargs), self.sentence.to(*args, **kwargs)
         return TextFeatures(words, sentence, self.mask.to(words.device))
+
+    def normalised(self) -> 'TextFeatures':
+        """Every word and sentence with a mean square of 1 over D; padded words are 0.
+
+        Encoders are trained by the cosines of their features, whose length is left to chance (0.06 for an LSTM of stage
+        1, 1 for BERT); networks that read them want the size of their other features.
+        """
+        def scaled(x: Tensor) -> Tensor:
+            wide = x.to(torch.promote_types(x.dtype, torch.float32))
+            return (wide * (wide.square().mean(dim=1, keepdim=True) + _EPSILON).rsqrt()).to(x.dtype)
+
+        words = self.words.masked_fill(~self.mask[:, None], 0)
+        return TextFeatures(scaled(words), scaled(self.sentence), self.mask)
 
     @classmethod
     def empty(cls, batch: int, dim: int, device: torch.device | str = 'cpu',

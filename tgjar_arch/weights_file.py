@@ -18,7 +18,9 @@ from torch import Tensor
 
 from tgjar_arch.portable_network import check_network
 
-_FORMAT = 'tgjar-1'
+_FORMAT = 'tgjar-2'
+_OLDER = 'tgjar-1'  # before `text_norm`
+_WITH_TEXT_NORM = 'TGJARGenerator', 'TGJARLiteGenerator'
 _MOST_WORDS = 10_000  # of a caption: more would only take memory
 
 
@@ -97,13 +99,15 @@ def read_weights(path: str | Path) -> ExportedWeights:
     except SafetensorError as error:
         raise ValueError(f'weights file {path} is no safetensors file, or truncated ({error}); make one with '
                          '`tgjar export`.') from error
-    if metadata.get('format') != _FORMAT:
+    if metadata.get('format') not in (_FORMAT, _OLDER):
         raise ValueError(f'weights file {path} was not written by `tgjar export` (format {metadata.get("format")!r}, '
                          f'expected {_FORMAT!r}).')
     tensors = {key: value.to(torch.float32) if value.is_floating_point() else value for key, value in tensors.items()}
     try:
         _check_finite(tensors)
         network_g = check_network(_json(metadata, 'network_g'), 'network_g')
+        if metadata['format'] == _OLDER and network_g['type'] in _WITH_TEXT_NORM:
+            network_g['text_norm'] = False
         network_t, max_words = None, 0
         if metadata.get('network_t'):
             network_t = check_network(_json(metadata, 'network_t'), 'network_t')

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.checkpoint import save_atomically
+from tgjar_arch.datasets.captions import read_captions
+from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.shipped import find_weights
+from tgjar_arch.text_norm import add_text_norm
 from tgjar_arch.weights_file import ExportedWeights, read_weights
 
 
@@ -51,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                'pretrain_network_g and pretrain_network_t; network_g and network_t as the command prints them.')
     parser.add_argument('weights', help='a .safetensors file of tgjar export, or the name of shipped weights')
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FOLDER', help='where to write')
+    parser.add_argument('--text-norm', metavar='IMAGES',
+                        help='turn weights trained without text_norm into some for a generator with it, by the '
+                             'captions of this folder of images')
     parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     args = parser.parse_args(argv)
     existing = [file for name in ('net_g_latest.pth', 'net_t_latest.pth', 'tokenizer.json')
@@ -59,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if existing and not args.overwrite:
             raise ValueError(f'{existing[0]} exists; to replace it, give --overwrite.')
         content = read_weights(find_weights(args.weights))
+        if args.text_norm:
+            images, _ = read_captions(ImageSource(args.text_norm))
+            content = add_text_norm(content, [image.captions[0] for image in images if image.captions][:1000])
         files = unpack(content, args.output)
     except (OSError, ValueError) as error:
         print(f'tgjar unpack: {error}', file=sys.stderr)
