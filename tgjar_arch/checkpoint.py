@@ -55,6 +55,23 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
                          'is truncated or no PyTorch checkpoint of tensors and plain containers.') from error
 
 
+def load_checkpoint_for(net: torch.nn.Module, path: str | Path) -> dict[str, Any]:
+    """`load_checkpoint`, and compare `text_norm` of the network with the checkpoint's; its tensors would not show it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not a readable checkpoint, or they differ.
+    """
+    content = load_checkpoint(path)
+    if 'network' in content and hasattr(net, 'text_norm'):
+        trained = json.loads(content['network']).get('text_norm', True)
+        if trained != net.text_norm:
+            raise ValueError(f'{path} was trained with text_norm: {str(trained).lower()}, but network_g has '
+                             f'{str(net.text_norm).lower()}; set network_g: text_norm, or use what `tgjar unpack '
+                             '--text-norm` makes of exported weights.')
+    return content
+
+
 def save_model(model: BaseModel, labels: str, epoch: int, current_iter: int) -> None:
     """Write a model's networks, then its training state, as BasicSR names them; on the first process only.
 

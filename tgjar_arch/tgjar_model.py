@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tgjar_arch.checkpoint import load_checkpoint, save_model
+from tgjar_arch.checkpoint import load_checkpoint_for, save_model
 from tgjar_arch.option_keys import check_model_options
 from tgjar_arch.padded import run_padded
 from tgjar_arch.stage1_networks import build_image_encoder, build_text_encoder
@@ -141,7 +141,7 @@ class TGJARModel(SRGANModel):
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True,
                      param_key: str | None = 'params') -> None:
         """As BasicSR's, and for a file that is a state dict itself, as authors publish them (`fbcnn_color.pth`)."""
-        if param_key is not None and not {param_key, 'params'} & load_checkpoint(load_path).keys():
+        if not {param_key, 'params'} & load_checkpoint_for(self.get_bare_model(net), load_path).keys():
             param_key = None
         super().load_network(net, load_path, strict, param_key)
 
