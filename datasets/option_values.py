@@ -36,3 +36,14 @@ def probability(opt: Mapping[str, Any], key: str, default: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ValueError(f'{key} must be a probability from 0 to 1, but is {value!r}.')
     return float(value)
+
+
+def scale_range(opt: Mapping[str, Any], key: str) -> tuple[float, float] | None:
+    """Return `opt[key]`, two factors above 0 in their order, or None where it is missing or ~."""
+    value = opt.get(key)
+    if value is None:
+        return None
+    numbers = isinstance(value, list | tuple) and len(value) == 2 and all(type(x) in (int, float) for x in value)
+    if not numbers or not 0 < value[0] <= value[1]:
+        raise ValueError(f'{key} must be two factors above 0, the smaller first, such as [0.3, 1], but is {value!r}.')
+    return float(value[0]), float(value[1])

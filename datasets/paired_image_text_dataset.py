@@ -15,7 +15,7 @@ from torch.utils import data
 from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, is_cut_short, shifted_compress
-from tgjar_arch.datasets.option_values import check_keys, one_of, probability, whole
+from tgjar_arch.datasets.option_values import check_keys, one_of, probability, scale_range, whole
 from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.datasets.recolour import centre_weight, recolour
 from tgjar_arch.hf_tokenizer import HFTokenizer
@@ -26,7 +26,7 @@ MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the 
 _OWN_KEYS = frozenset({
     'name', 'type', 'phase', 'scale', 'dataroot_gt', 'dataroot_lq', 'dataroot_text', 'io_backend', 'tokenizer',
     'max_words', 'max_images', 'gt_size', 'use_hflip', 'qf', 'chroma', 'double_jpeg', 'caption_drop', 'recolour',
-    'quantisation_maps', 'thumbnail',
+    'scale_range', 'quantisation_maps', 'thumbnail',
 })
 # What BasicSR's loaders and trainer read from the same options.
 _LOADER_KEYS = frozenset({
@@ -69,6 +69,8 @@ class PairedImageTextDataset(data.Dataset):
             - max_words: T, words kept of a caption (18, AttnGAN's for birds); a pretrained model's tokens, all counted.
             - max_images: use this many images, evenly spread over all. ~
             - gt_size: crop in pixels, 256 in training; ~ (the whole image) elsewhere.
+            - scale_range: `[0.3, 1]`: a training image is first resized by a factor from there, but to no less than
+              `gt_size`, so that a small crop shows as much as its caption speaks of. ~
             - use_hflip: flip half of the training images (true).
             - qf: JPEG quality factor: `1`, `[1, 5, 10]` or `{min: 1, max: 40}`; ~ for no compression and no `lq`.
             - chroma: subsampling, `4:2:0` (default), `4:2:2` or `4:4:4`.
@@ -147,6 +149,7 @@ class PairedImageTextDataset(data.Dataset):
         self._max_words = whole(opt, 'max_words', 18)
         self._max_images = whole(opt, 'max_images', None)
         self._gt_size = whole(opt, 'gt_size', 256 if self._training else None)
+        self._scale_range = scale_range(opt, 'scale_range') if self._training else None
         use_hflip = opt.get('use_hflip', True)
         if not isinstance(use_hflip, bool):
             raise ValueError(f'use_hflip must be true or false, but is {use_hflip!r}.')
@@ -185,6 +188,9 @@ class PairedImageTextDataset(data.Dataset):
         if (self._quantisation_maps or self._thumbnail) and not has_lq and self._qf is None:
             raise ValueError('quantisation_maps and thumbnail are of the compressed image, but there is none; give qf '
                              'or dataroot_lq, or drop them.')
+        if has_lq and opt.get('scale_range'):
+            raise ValueError('scale_range resizes before the compression, but dataroot_lq has compressed files; drop '
+                             'either.')
         if has_lq and self._use_hflip and self._gt_size % MCU:
             raise ValueError(f'gt_size {self._gt_size} must be a multiple of {MCU} to flip files of dataroot_lq, since '
                              'other widths move the JPEG block grid; change it or set use_hflip: false.')
@@ -240,6 +246,8 @@ class PairedImageTextDataset(data.Dataset):
         paths = {key: source.files[image.name] for key, source in self._sources.items()}
         contents = {key: self._read(key, image.name) for key in self._sources}
         pixels = {key: self._decode(content, paths[key]) for key, content in contents.items()}
+        if self._scale_range is not None:
+            pixels['gt'] = self._resize(pixels['gt'], rng)
         if self._recolour > 0 and rng.random() < self._recolour:
             pixels['weight'] = centre_weight(*pixels['gt'].shape[:2])
         pixels = self._crop_and_flip(pixels, paths, rng)
@@ -293,6 +301,12 @@ class PairedImageTextDataset(data.Dataset):
             raise UnusableImageError(f'{path} is {image.shape[1]}x{image.shape[0]}, smaller than gt_size '
                                      f'{self._gt_size}.')
         return image  # (H, W, 3) uint8, BGR
+
+    def _resize(self, gt: np.ndarray, rng: random.Random) -> np.ndarray:
+        height, width = gt.shape[:2]
+        scale = max(rng.uniform(*self._scale_range), self._gt_size / min(height, width))
+        size = round(scale * width), round(scale * height)
+        return cv2.resize(gt, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
     def _crop_and_flip(self, pixels: dict[str, np.ndarray], paths: dict[str, str],
                        rng: random.Random) -> dict[str, np.ndarray]:

@@ -103,6 +103,23 @@ def test_iteration_ends_and_negative_indices_count_from_the_end(options):
     assert_equal_items(dataset[-1], dataset[2])
 
 
+def test_resized_before_crop_and_compression(options):
+    random.seed(0)
+    dataset = PairedImageTextDataset(options(scale_range=[0.5, 0.5], gt_size=40, use_hflip=False))
+    expected = cv2.resize(photo(80, 80), (40, 40), interpolation=cv2.INTER_AREA)
+    item = dataset[1]
+    assert np.array_equal(pixels(item['gt']), expected)
+    assert np.array_equal(pixels(item['lq']), compress(expected, item['qf']))
+    larger = PairedImageTextDataset(options(scale_range=[0.1, 0.1], gt_size=64, use_hflip=False))[1]  # not below gt_size
+    assert np.array_equal(pixels(larger['gt']), cv2.resize(photo(80, 80), (64, 64), interpolation=cv2.INTER_AREA))
+    enlarged = PairedImageTextDataset(options(scale_range=[2, 2], gt_size=160, use_hflip=False))[1]
+    assert np.array_equal(pixels(enlarged['gt']), cv2.resize(photo(80, 80), (160, 160), interpolation=cv2.INTER_CUBIC))
+    whole = PairedImageTextDataset(options(phase='val', gt_size=None, scale_range=[0.5, 0.5]))[1]
+    assert whole['gt'].shape == (3, 80, 80)  # only in training
+    several = PairedImageTextDataset(options(scale_range=[0.6, 1], gt_size=64, use_hflip=False))
+    assert len({several[0]['gt'].mean().item() for _ in range(8)}) == 8
+
+
 def test_captions_in_training(options):
     random.seed(1)
     dataset = PairedImageTextDataset(options())
