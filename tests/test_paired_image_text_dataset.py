@@ -110,7 +110,8 @@ def test_resized_before_crop_and_compression(options):
     item = dataset[1]
     assert np.array_equal(pixels(item['gt']), expected)
     assert np.array_equal(pixels(item['lq']), compress(expected, item['qf']))
-    larger = PairedImageTextDataset(options(scale_range=[0.1, 0.1], gt_size=64, use_hflip=False))[1]  # not below gt_size
+    # Not below gt_size.
+    larger = PairedImageTextDataset(options(scale_range=[0.1, 0.1], gt_size=64, use_hflip=False))[1]
     assert np.array_equal(pixels(larger['gt']), cv2.resize(photo(80, 80), (64, 64), interpolation=cv2.INTER_AREA))
     enlarged = PairedImageTextDataset(options(scale_range=[2, 2], gt_size=160, use_hflip=False))[1]
     assert np.array_equal(pixels(enlarged['gt']), cv2.resize(photo(80, 80), (160, 160), interpolation=cv2.INTER_CUBIC))
