@@ -26,7 +26,7 @@ MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the 
 _OWN_KEYS = frozenset({
     'name', 'type', 'phase', 'scale', 'dataroot_gt', 'dataroot_lq', 'dataroot_text', 'io_backend', 'tokenizer',
     'max_words', 'max_images', 'gt_size', 'use_hflip', 'qf', 'chroma', 'double_jpeg', 'caption_drop', 'recolour',
-    'scale_range', 'quantisation_maps', 'thumbnail',
+    'chroma_drop', 'scale_range', 'quantisation_maps', 'thumbnail',
 })
 # What BasicSR's loaders and trainer read from the same options.
 _LOADER_KEYS = frozenset({
@@ -69,8 +69,7 @@ class PairedImageTextDataset(data.Dataset):
             - max_words: T, words kept of a caption (18, AttnGAN's for birds); a pretrained model's tokens, all counted.
             - max_images: use this many images, evenly spread over all. ~
             - gt_size: crop in pixels, 256 in training; ~ (the whole image) elsewhere.
-            - scale_range: `[0.3, 1]`: a training image is first resized by a factor from there, but to no less than
-              `gt_size`, so that a small crop shows as much as its caption speaks of. ~
+            - scale_range: `[0.3, 1]`: training images are first resized by a factor from there, to `gt_size` or more. ~
             - use_hflip: flip half of the training images (true).
             - qf: JPEG quality factor: `1`, `[1, 5, 10]` or `{min: 1, max: 40}`; ~ for no compression and no `lq`.
             - chroma: subsampling, `4:2:0` (default), `4:2:2` or `4:4:4`.
@@ -78,7 +77,8 @@ class PairedImageTextDataset(data.Dataset):
               compression at this qf, its grid moved by 0 to `shift` (7) pixels down and right. ~
             - caption_drop: probability of a training image to go without its caption (0); 1 drops it in validation too.
             - recolour: probability of a training image to get another colour together with its caption (0); see
-              `tgjar_arch.datasets.recolour`. Needs a tokenizer and `qf`.
+              `tgjar_arch.datasets.recolour`.
+            - chroma_drop: probability of a training image to be compressed in grey, colours left to the caption (0).
             - quantisation_maps: true adds the `qmaps` of `lq`, from the tables of its JPEG file (false).
             - thumbnail: side in pixels of a `thumbnail` of `lq`, such as 112 for QGCN. ~
 
@@ -156,6 +156,7 @@ class PairedImageTextDataset(data.Dataset):
         self._use_hflip = self._training and use_hflip
         self._caption_drop = probability(opt, 'caption_drop', 0.0)
         self._recolour = probability(opt, 'recolour', 0.0) if self._training else 0.0
+        self._chroma_drop = probability(opt, 'chroma_drop', 0.0) if self._training else 0.0
         self._chroma = one_of(opt, 'chroma', tuple(CHROMA)) if 'chroma' in opt else '4:2:0'
         self._qf = None if opt.get('qf') is None else QualitySampler(opt['qf'])
         self._quantisation_maps = opt.get('quantisation_maps', False)
@@ -175,22 +176,20 @@ class PairedImageTextDataset(data.Dataset):
         has_gt, has_lq = opt.get('dataroot_gt') is not None, opt.get('dataroot_lq') is not None
         if not has_gt and (self._training or not has_lq):
             raise ValueError('dataroot_gt is missing; only in validation and test dataroot_lq alone is enough.')
-        if has_lq and (self._qf is not None or double is not None):
-            raise ValueError('dataroot_lq has compressed files, so qf and double_jpeg have no effect; drop either.')
+        made = [key for key in ('qf', 'double_jpeg', 'scale_range', 'recolour', 'chroma_drop') if opt.get(key)]
+        if has_lq and made:
+            raise ValueError(f'dataroot_lq has compressed files, so {" and ".join(made)} can have no effect; drop '
+                             'either.')
         if not has_lq and 'qf' not in opt:
             raise ValueError('qf is missing: the JPEG quality factor(s) to compress at, or dataroot_lq with compressed '
                              'files, or `qf: ~` for originals only.')
-        if opt.get('recolour') and (opt.get('tokenizer') is None or opt.get('qf') is None):
-            raise ValueError('recolour changes image and caption together, before the compression; it needs tokenizer '
-                             'and qf. Give them or drop it.')
-        if double is not None and self._qf is None:
-            raise ValueError('double_jpeg needs qf, the quality of the last compression.')
+        for key, needs in (('recolour', ('tokenizer', 'qf')), ('chroma_drop', ('qf',)), ('double_jpeg', ('qf',))):
+            missing = [need for need in needs if opt.get(need) is None]
+            if opt.get(key) and missing:
+                raise ValueError(f'{key} needs {" and ".join(missing)}; give that or drop it.')
         if (self._quantisation_maps or self._thumbnail) and not has_lq and self._qf is None:
             raise ValueError('quantisation_maps and thumbnail are of the compressed image, but there is none; give qf '
                              'or dataroot_lq, or drop them.')
-        if has_lq and opt.get('scale_range'):
-            raise ValueError('scale_range resizes before the compression, but dataroot_lq has compressed files; drop '
-                             'either.')
         if has_lq and self._use_hflip and self._gt_size % MCU:
             raise ValueError(f'gt_size {self._gt_size} must be a multiple of {MCU} to flip files of dataroot_lq, since '
                              'other widths move the JPEG block grid; change it or set use_hflip: false.')
@@ -252,11 +251,10 @@ class PairedImageTextDataset(data.Dataset):
             pixels['weight'] = centre_weight(*pixels['gt'].shape[:2])
         pixels = self._crop_and_flip(pixels, paths, rng)
         caption, ids = self._draw_caption(index, rng)
-        if 'weight' in pixels:
-            weight = pixels.pop('weight')
-            if caption and (pair := recolour(pixels['gt'], caption, weight, rng)):
-                pixels['gt'], caption = pair
-                ids = self.tokenizer.encode(caption)
+        weight = pixels.pop('weight', None)
+        if weight is not None and caption and (pair := recolour(pixels['gt'], caption, weight, rng)):
+            pixels['gt'], caption = pair
+            ids = self.tokenizer.encode(caption)
         item: dict[str, Any] = {'class_id': image.class_id}
         if self._qf is not None:
             item['qf'] = self._qf.sample(rng) if self._training else self._qf.at(index)
@@ -330,6 +328,8 @@ class PairedImageTextDataset(data.Dataset):
 
     def _degrade(self, gt: np.ndarray, qf: int, rng: random.Random) -> bytes:
         """The JPEG file of `gt`."""
+        if self._chroma_drop > 0 and rng.random() < self._chroma_drop:
+            gt = cv2.cvtColor(cv2.cvtColor(gt, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
         if self._double_prob > 0 and rng.random() < self._double_prob:
             shift = rng.randint(0, self._max_shift), rng.randint(0, self._max_shift)
             gt = shifted_compress(gt, self._first_qf.sample(rng), shift, self._chroma)

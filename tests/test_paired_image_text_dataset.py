@@ -103,6 +103,21 @@ def test_iteration_ends_and_negative_indices_count_from_the_end(options):
     assert_equal_items(dataset[-1], dataset[2])
 
 
+def test_chroma_drop_compresses_in_grey(options):
+    random.seed(0)
+    half = PairedImageTextDataset(options(chroma_drop=0.5, qf=90))
+    items = [half[0] for _ in range(100)]
+    grey = [bool((item['lq'].amax(dim=0) - item['lq'].amin(dim=0)).max() < 0.02) for item in items]
+    assert 0.35 < np.mean(grey) < 0.65
+    for item in items:
+        assert (item['gt'].amax(dim=0) - item['gt'].amin(dim=0)).max() > 0.2  # the target keeps its colours
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    item = items[grey.index(True)]
+    assert ((item['lq'] - item['gt']) * weights).sum(dim=0).abs().mean() < 0.01  # and the JPEG its brightness
+    colours = PairedImageTextDataset(options(phase='val', chroma_drop=1.0))[0]['lq']
+    assert (colours.amax(dim=0) - colours.amin(dim=0)).max() > 0.2
+
+
 def test_resized_before_crop_and_compression(options):
     random.seed(0)
     dataset = PairedImageTextDataset(options(scale_range=[0.5, 0.5], gt_size=40, use_hflip=False))

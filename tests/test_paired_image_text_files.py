@@ -165,7 +165,9 @@ def test_lmdb(options, root, tmp_path):
     ({'scale_range': [1, 0.5]}, r'scale_range must be two factors above 0, the smaller first, .* but is \[1, 0.5\]'),
     ({'scale_range': 0.5}, 'scale_range must be two factors above 0'),
     ({'scale_range': [0, 1]}, 'scale_range must be two factors above 0'),
-    ({'scale_range': [0.5, 1], 'qf': None, 'dataroot_lq': 'x'}, 'scale_range resizes before the compression'),
+    ({'scale_range': [0.5, 1], 'recolour': 0.5, 'qf': None, 'dataroot_lq': 'x'},
+     'dataroot_lq has compressed files, so scale_range and recolour can have no effect'),
+    ({'chroma_drop': 0.5, 'qf': None}, 'chroma_drop needs qf'),
     ({'caption_drop': 2}, 'caption_drop must be a probability from 0 to 1, but is 2'),
     ({'qf': 0}, 'qf: a JPEG quality factor is a whole number from 1 to 100, but 0'),
     ({'qf': None, 'double_jpeg': {'qf': 3}}, 'double_jpeg needs qf'),
@@ -174,7 +176,7 @@ def test_lmdb(options, root, tmp_path):
     ({'double_jpeg': {'qf': 101}}, 'double_jpeg: qf: a JPEG quality factor'),
     ({'double_jpeg': {'qf': 3, 'probability': 1}}, "there is no option 'probability'; the nearest is 'prob'"),
     ({'chroma': '4:1:1'}, "chroma must be one of 4:2:0, 4:2:2, 4:4:4, but is '4:1:1'"),
-    ({'dataroot_lq': 'x'}, 'dataroot_lq has compressed files, so qf and double_jpeg have no effect'),
+    ({'dataroot_lq': 'x'}, 'dataroot_lq has compressed files, so qf can have no effect'),
     ({'dataroot_lq': 'x', 'qf': None, 'gt_size': 40}, 'gt_size 40 must be a multiple of 16 to flip'),
 ])
 def test_wrong_options(options, changes, message):

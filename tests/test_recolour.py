@@ -143,8 +143,8 @@ def test_dataset_recolours_only_in_training_and_as_often_as_told(options):
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'recolour': 2}, 'recolour must be a probability from 0 to 1, but is 2'),
-    ({'tokenizer': None}, 'recolour changes image and caption together'),
-    ({'qf': None}, 'recolour changes image and caption together'),
+    ({'tokenizer': None}, 'recolour needs tokenizer; give that or drop it'),
+    ({'tokenizer': None, 'qf': None}, 'recolour needs tokenizer and qf'),
 ])
 def test_what_recolour_needs(options, changes, message):
     with pytest.raises(ValueError, match=message):
