@@ -85,7 +85,7 @@ def recolour(image: np.ndarray, caption: str, weight: np.ndarray, rng: random.Ra
             continue
         light = float((share * lab[..., 0]).sum() / share.sum())
         new = rng.choice([word for word, colour in COLOURS.items()
-                          if colour != COLOURS[old] and colour.darkest <= light <= colour.lightest] or [old])
+                          if colour.hue != COLOURS[old].hue and colour.darkest <= light <= colour.lightest] or [old])
         if new == old:
             continue
         lab[..., 1:] += share[..., None] * (_turn(lab[..., 1:], COLOURS[old], COLOURS[new], rng) - lab[..., 1:])
