@@ -98,7 +98,7 @@ def test_the_papers_settings(name, total, milestones):
     # One sees every default spelt out: the constructor's are the paper's too.
     generator = {key: value for key, value in opt['network_g'].items() if key != 'type'}
     assert generator == {'num_in_ch': 3, 'num_feat': 64, 'num_block': 9, 'text_dim': 256, 'use_global_fusion': True,
-                         'use_local_fusion': True}
+                         'use_local_fusion': True, 'text_norm': True}
 
 
 TRAINING_IMAGES = {'cub': 8855, 'oxford102': 7034, 'coco': 118287}
