@@ -17,7 +17,7 @@ from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, is_cut_short, shifted_compress
 from tgjar_arch.datasets.option_values import check_keys, one_of, probability, scale_range, whole
 from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
-from tgjar_arch.datasets.recolour import centre_weight, recolour
+from tgjar_arch.datasets.recolour import COLOURS, centre_weight, recolour
 from tgjar_arch.hf_tokenizer import HFTokenizer
 from tgjar_arch.tokenizer import WordTokenizer, load_tokenizer
 
@@ -76,7 +76,7 @@ class PairedImageTextDataset(data.Dataset):
             - double_jpeg: `{prob: 0.5, qf: {min: 10, max: 95}, shift: 7}`: with this probability (1) an earlier
               compression at this qf, its grid moved by 0 to `shift` (7) pixels down and right. ~
             - caption_drop: probability of a training image to go without its caption (0); 1 drops it in validation too.
-            - recolour: probability of a training image to get another colour together with its caption (0); see
+            - recolour: probability to try and give a training image and its caption another colour (0); see
               `tgjar_arch.datasets.recolour`.
             - chroma_drop: probability of a training image to be compressed in grey, colours left to the caption (0).
             - quantisation_maps: true adds the `qmaps` of `lq`, from the tables of its JPEG file (false).
@@ -86,8 +86,7 @@ class PairedImageTextDataset(data.Dataset):
         lq, gt: (3, H, W) float in [0, 1], RGB; either may be missing, see above.
         qmaps: (2, H, W) float, luma and chroma, see `quantisation_maps`; thumbnail: (3, S, S) as lq. Only if asked for.
         text, text_mask: (T,) int64 and (T,) bool; only with a tokenizer.
-        caption: str, '' for none.
-        class_id: int, -1 if not known.
+        caption: str, '' for none. class_id: int, -1 if not known.
         qf: int, of the last compression; only if made on the fly.
         lq_path, gt_path: str; `lq_path` is the original's if made on the fly.
 
@@ -124,6 +123,7 @@ class PairedImageTextDataset(data.Dataset):
             self.tokenizer_json = self.tokenizer.to_json()
             self._encoded = EncodedCaptions(images, self.tokenizer, self._max_words, report)
             images = self._encoded.images
+            self._colours = {word for word in COLOURS if self.tokenizer.encode(word)}
             if not any(image.captions for image in images):
                 raise ValueError(f'{main.root}: a tokenizer is given, but no caption with a known word was found; put '
                                  'metadata.jsonl or text files beside the images, or name their folder in '
@@ -252,7 +252,7 @@ class PairedImageTextDataset(data.Dataset):
         pixels = self._crop_and_flip(pixels, paths, rng)
         caption, ids = self._draw_caption(index, rng)
         weight = pixels.pop('weight', None)
-        if weight is not None and caption and (pair := recolour(pixels['gt'], caption, weight, rng)):
+        if weight is not None and caption and (pair := recolour(pixels['gt'], caption, weight, rng, self._colours)):
             pixels['gt'], caption = pair
             ids = self.tokenizer.encode(caption)
         item: dict[str, Any] = {'class_id': image.class_id}

@@ -9,6 +9,7 @@ on some such pairs is not in the paper.
 import math
 import random
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 import cv2
@@ -35,10 +36,18 @@ COLOURS = {
     'pink': Colour(92, 55, 5, 25), 'brown': Colour(60, 8, 65, 20),
     'white': Colour(100, 70), 'grey': Colour(82, 22), 'gray': Colour(82, 22), 'black': Colour(35, 0),
 }
-# A colour word, unless it is that of a small part, while what is large and of that colour is another's: "black beak".
 _WORDS = '|'.join(COLOURS)
-_PART = rf'(?:\W+(?:and|or|{_WORDS})\b)*(?:\W+\w+)?\W+(?:beak|bill|eye|foot|feet|leg|tars|iri|claw|talon)'
-_WORD = re.compile(rf'\b({_WORDS})\b(?!{_PART})', re.IGNORECASE)
+_WORD = re.compile(rf'\b({_WORDS})\b', re.IGNORECASE)
+# Of parts so small that what is large and of their colour is another's: "black beak", "its feet are pink".
+_SMALL = r'\b(?:beak|bill|eye|foot|feet|leg|tars|iris\b|irides\b|claw|talon)'
+_BEFORE_SMALL = re.compile(rf'(?:\W+(?:and|or|{_WORDS})\b)*(?:\W+\w+)?\W+{_SMALL}', re.IGNORECASE)
+_AFTER_SMALL = re.compile(rf'{_SMALL}\w*(?:\W+(?:that|which))?\W+(?:is|are)(?:\W+\w+){{0,2}}\W+$', re.IGNORECASE)
+
+
+def colour_words(caption: str) -> list[re.Match]:
+    """The words of `COLOURS` in a caption, but for those of small parts, which tell nothing of large ones."""
+    return [word for word in _WORD.finditer(caption) if not _BEFORE_SMALL.match(caption, word.end())
+            and not _AFTER_SMALL.search(caption[:word.start()])]
 
 
 def centre_weight(height: int, width: int) -> np.ndarray:
@@ -64,7 +73,8 @@ def membership(lab: np.ndarray, colour: Colour) -> np.ndarray:
     return weight * np.clip(chroma / MIN_CHROMA - 1, 0, 1) * np.clip((HUE_WIDTH - away) / 10 + 1, 0, 1)
 
 
-def recolour(image: np.ndarray, caption: str, weight: np.ndarray, rng: random.Random) -> tuple[np.ndarray, str] | None:
+def recolour(image: np.ndarray, caption: str, weight: np.ndarray, rng: random.Random,
+             known: Collection[str] = COLOURS.keys()) -> tuple[np.ndarray, str] | None:
     """Give one colour of the caption another hue, in the image and in the caption.
 
     Args:
@@ -72,11 +82,13 @@ def recolour(image: np.ndarray, caption: str, weight: np.ndarray, rng: random.Ra
         caption: what it shows.
         weight: (H, W) from 0 to 1, where it may change; see `centre_weight`.
         rng: draws the word, its successor and how saturated that is.
+        known: words of `COLOURS` that may be the successor: those of the vocabulary.
 
     Returns:
         New image and caption; None where the caption names no colour of `COLOURS`, or the image has too little of it.
     """
-    words = sorted({word.lower() for word in _WORD.findall(caption)})
+    found = colour_words(caption)
+    words = sorted({word[1].lower() for word in found})
     rng.shuffle(words)
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_BGR2Lab) if words else None
     for old in words:
@@ -84,22 +96,31 @@ def recolour(image: np.ndarray, caption: str, weight: np.ndarray, rng: random.Ra
         if share.mean() < MIN_SHARE:
             continue
         light = float((share * lab[..., 0]).sum() / share.sum())
-        new = rng.choice([word for word, colour in COLOURS.items()
-                          if colour.hue != COLOURS[old].hue and colour.darkest <= light <= colour.lightest] or [old])
-        if new == old:
+        successors = [new for new in COLOURS if new in known and _differ(COLOURS[old], COLOURS[new])
+                      and COLOURS[new].darkest <= light <= COLOURS[new].lightest]
+        if not successors:
             continue
+        new = rng.choice(successors)
         lab[..., 1:] += share[..., None] * (_turn(lab[..., 1:], COLOURS[old], COLOURS[new], rng) - lab[..., 1:])
         image = np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2BGR) * 255, 0, 255).round().astype(np.uint8)
-        pieces = _WORD.split(caption)  # every second one is a colour word
-        return image, ''.join(new if i % 2 and piece.lower() == old else piece for i, piece in enumerate(pieces))
+        for word in reversed([word for word in found if word[1].lower() == old]):
+            caption = caption[:word.start()] + new + caption[word.end():]
+        return image, caption
     return None
+
+
+def _differ(old: Colour, new: Colour) -> bool:
+    """Whether a picture in the one is no picture in the other: not white and grey, nor brown and orange."""
+    if old.hue is None or new.hue is None:
+        return old.hue != new.hue
+    return abs((old.hue - new.hue + 180) % 360 - 180) > HUE_WIDTH + 10
 
 
 def _turn(ab: np.ndarray, old: Colour, new: Colour, rng: random.Random) -> np.ndarray:
     """a*, b* (H, W, 2) of the old colour in the new one."""
     if new.hue is None:
         return ab * NEUTRAL
-    strength = rng.uniform(0.4, 1.0)
+    strength = rng.uniform(0.6, 1.0)
     if old.hue is None:
         angle = math.radians(new.hue)
         return ab + strength * new.chroma * np.array([math.cos(angle), math.sin(angle)], dtype=np.float32)

@@ -53,7 +53,8 @@ def test_picture_shows_what_the_new_caption_says(word):
         new, caption = recolour(image, f'this bird is {word} all over', centre_weight(96, 96), random.Random(seed))
         assert re.sub(word_of(caption), word, caption) == f'this bird is {word} all over'
         colour = COLOURS[word_of(caption)]
-        assert colour.hue != COLOURS[word].hue  # so from white not to grey, which would be the same picture
+        # No longer the old colour: not from white to grey, nor from brown to orange, which are one picture.
+        assert membership(to_lab(new), COLOURS[word])[40:56, 40:56].max() < 0.5
         seen.add(word_of(caption))
         light, a, b = to_lab(new)[48, 48]
         assert abs(light - TYPICAL[word][0]) < 6  # but for what the gamut clips
@@ -76,6 +77,12 @@ def test_what_is_not_there_is_not_recoloured():
     assert recolour(bird('red'), 'a bird with red and black webbed feet', weight, rng) is None
     assert recolour(bird('red'), 'a red bird', 0 * weight, rng) is None
     assert recolour(bird('red'), 'red crown, black beak', weight, rng)
+    assert recolour(bird('red'), 'its feet are red', weight, rng) is None
+    assert recolour(bird('red'), 'the bill that is bright red', weight, rng) is None
+    assert recolour(bird('red'), 'a red iridescent head', weight, rng)
+    assert recolour(bird('red'), 'its eyes are black, the crown red', weight, rng)
+    assert recolour(bird('red'), 'a red bird', weight, rng, known={'orange', 'brown'}) is None
+    assert recolour(bird('red'), 'a red bird', weight, rng, known={'green', 'orange'})[1] == 'a green bird'
     assert recolour(bird('red'), 'a reddish, unscarred bird', weight, rng) is None
     new, caption = recolour(bird('red'), 'Red belly, red beak, RED head.', weight, rng)
     word = word_of(caption)
@@ -128,6 +135,14 @@ def test_dataset_recolours_image_caption_and_jpeg_alike(options):
             near = {'orange', 'brown', 'pink', 'white', 'grey', 'gray', 'black'}  # the neutral ones keep a trace
             assert words[-1] != 'red' and (red < 0.02 or words[-1] in near)
     assert len(set(words)) > 3
+
+
+def test_dataset_recolours_only_to_words_of_the_vocabulary(options, tmp_path):
+    random.seed(0)
+    WordTokenizer.build(['a red bird some belly of the', 'green']).save(tmp_path / 'tokenizer.json')
+    dataset = PairedImageTextDataset(options)
+    named = {caption for caption in (dataset[0]['caption'] for _ in range(40)) if caption != 'some bird'}
+    assert named == {'a green bird', 'the green belly of a bird'}
 
 
 def test_dataset_recolours_only_in_training_and_as_often_as_told(options):

@@ -9,7 +9,8 @@ from basicsr.archs import build_network
 from safetensors.torch import save_file
 from tiny_model import make, opt  # noqa: F401
 
-from tgjar_arch.checkpoint import load_checkpoint, save_atomically
+from tgjar_arch.checkpoint import load_checkpoint, load_checkpoint_for, save_atomically
+from tgjar_arch.cli.export import collect
 from tgjar_arch.cli.main import main
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.text_norm import add_text_norm
@@ -32,21 +33,23 @@ def test_every_feature_has_one_length() -> None:
     normal = text.normalised()
     square = normal.words.square().mean(dim=1)
     assert torch.allclose(square[text.mask], torch.ones(4), atol=1e-4) and not square[~text.mask].any()
-    assert torch.allclose(normal.sentence.square().mean(dim=1), torch.ones(3), atol=1e-4)
+    assert torch.allclose(normal.sentence.square().mean(dim=1), torch.tensor([1.0, 1.0, 0.0]), atol=1e-4)
     cosine = torch.nn.functional.cosine_similarity(normal.words, text.words, dim=1)
     assert torch.allclose(cosine[text.mask], torch.ones(4))
     half = features(0.03, torch.bfloat16).normalised()
     assert half.words.dtype == torch.bfloat16
-    assert torch.allclose(half.sentence.float().square().mean(dim=1), torch.ones(3), atol=0.02)
+    assert torch.allclose(half.sentence[:2].float().square().mean(dim=1), torch.ones(2), atol=0.02)
 
 
 def test_padding_stays_out_of_results_and_gradients() -> None:
     text = features()
     words = text.words.masked_fill(~text.mask[:, None], float('nan')).requires_grad_()
-    normal = TextFeatures(words, text.sentence, text.mask).normalised()
+    sentence = text.sentence.masked_fill(~text.mask.any(dim=1)[:, None], float('nan')).requires_grad_()
+    normal = TextFeatures(words, sentence, text.mask).normalised()
     assert torch.equal(normal.words, text.normalised().words)
-    normal.words.square().sum().backward()
-    assert words.grad.isfinite().all()
+    assert torch.equal(normal.sentence, text.normalised().sentence)
+    (normal.words.square().sum() + normal.sentence.square().sum()).backward()
+    assert words.grad.isfinite().all() and sentence.grad.isfinite().all()
     zero = torch.zeros(3, 16, requires_grad=True)  # of no length: stays 0
     normal = TextFeatures(text.words, zero, text.mask).normalised()
     normal.sentence.sum().backward()
@@ -152,3 +155,18 @@ def test_training_does_not_go_on_from_weights_of_the_other_kind(opt: dict, tmp_p
         make(changed | {'network_g': opt['network_g'] | {'text_norm': text_norm}})
         with pytest.raises(ValueError, match=f'was trained with text_norm: {str(text_norm).lower()}, but network_g'):
             make(changed | {'network_g': opt['network_g'] | {'text_norm': not text_norm}})
+
+
+def test_checkpoints_say_it_and_those_from_before_are_without_it(opt: dict, tmp_path: Path) -> None:  # noqa: F811
+    model = make(opt)
+    assert 'text_norm' not in opt['network_g']
+    model.save(0, -1)
+    path = Path(opt['path']['models']) / 'net_g_latest.pth'
+    content = load_checkpoint(path)
+    assert json.loads(content['network']) == opt['network_g'] | {'text_norm': True}
+    assert load_checkpoint_for(True, path) and collect(path).network_g['text_norm'] is True
+    save_atomically(content | {'network': json.dumps(opt['network_g'])}, path)
+    assert collect(path).network_g['text_norm'] is False
+    assert load_checkpoint_for(False, path) and load_checkpoint_for(None, path)
+    with pytest.raises(ValueError, match='was trained with text_norm: false, but network_g has true'):
+        load_checkpoint_for(True, path)

@@ -10,6 +10,8 @@ import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 
+from tgjar_arch.weights_file import with_text_norm_said
+
 
 def save_atomically(obj: Any, path: str | Path) -> None:
     """`torch.save` that leaves either the old file or the new one, also after a kill or on a full disk.
@@ -55,19 +57,23 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
                          'is truncated or no PyTorch checkpoint of tensors and plain containers.') from error
 
 
-def load_checkpoint_for(net: torch.nn.Module, path: str | Path) -> dict[str, Any]:
-    """`load_checkpoint`, and compare `text_norm` of the network with the checkpoint's; its tensors would not show it.
+def load_checkpoint_for(text_norm: bool | None, path: str | Path) -> dict[str, Any]:
+    """`load_checkpoint`, and compare `text_norm` of a network with the checkpoint's; its tensors would not show it.
+
+    Args:
+        text_norm: of the network that will read it; None where it has none.
+        path: the checkpoint.
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: when it is not a readable checkpoint, or they differ.
     """
     content = load_checkpoint(path)
-    if 'network' in content and hasattr(net, 'text_norm'):
-        trained = json.loads(content['network']).get('text_norm', True)
-        if trained != net.text_norm:
+    if text_norm is not None and 'network' in content:
+        trained = with_text_norm_said(json.loads(content['network'])).get('text_norm', text_norm)
+        if trained != text_norm:
             raise ValueError(f'{path} was trained with text_norm: {str(trained).lower()}, but network_g has '
-                             f'{str(net.text_norm).lower()}; set network_g: text_norm, or use what `tgjar unpack '
+                             f'{str(text_norm).lower()}; set network_g: text_norm, or use what `tgjar unpack '
                              '--text-norm` makes of exported weights.')
     return content
 
@@ -102,7 +108,10 @@ def save_model(model: BaseModel, labels: str, epoch: int, current_iter: int) -> 
                 content['params_ema'] = _on_cpu(averaged)
             # A network built from a pretrained model says how to build it without that model.
             portable = getattr(bare, 'portable_options', None)
-            content['network'] = json.dumps(portable() if portable else model.network_opts[label])
+            options = portable() if portable else model.network_opts[label]
+            if hasattr(bare, 'text_norm'):  # also where the option file leaves it at its default
+                options = options | {'text_norm': bare.text_norm}
+            content['network'] = json.dumps(options)
             content |= model.checkpoint_extras(label)
             save_atomically(content, os.path.join(folders['models'], f'net_{label}_{suffix}.pth'))
         if current_iter != -1:

@@ -30,7 +30,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from tgjar_arch.checkpoint import load_checkpoint
+from tgjar_arch.checkpoint import load_checkpoint_for
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset
 from tgjar_arch.padded import run_padded
 from tgjar_arch.text_features import TextFeatures
@@ -101,6 +101,8 @@ class TextGuidedRestorer(BaseModel):
         self.train_network_t, self.max_words = train_network_t, max_words
         self._options = {'g': dict(network_g)}
         self.net_g = self._build(network_g, pretrain_network_g)
+        if hasattr(self.net_g, 'text_norm'):
+            self._options['g']['text_norm'] = self.net_g.text_norm
         self.takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
         self.net_t = self.tokenizer = None
         if network_t is not None:
@@ -126,7 +128,7 @@ class TextGuidedRestorer(BaseModel):
     def _build(network: dict, load_path: str | None) -> nn.Module:
         net = MODELS.build(deepcopy(network))
         if load_path is not None:
-            net.load_state_dict(load_checkpoint(load_path)['params'])
+            net.load_state_dict(load_checkpoint_for(getattr(net, 'text_norm', None), load_path)['params'])
         return net
 
     def train(self, mode: bool = True) -> 'TextGuidedRestorer':

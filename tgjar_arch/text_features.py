@@ -34,17 +34,19 @@ class TextFeatures(NamedTuple):
         return TextFeatures(words, sentence, self.mask.to(words.device))
 
     def normalised(self) -> 'TextFeatures':
-        """Every word and sentence with a mean square of 1 over D; padded words are 0.
+        """Every word and sentence with a mean square of 1 over D; padded words and those of no caption are 0.
 
-        Encoders are trained by the cosines of their features, whose length is left to chance (0.06 for an LSTM of stage
-        1, 1 for BERT); networks that read them want the size of their other features.
+        Encoders are trained by the cosines of their features, whose length is left to chance (a root mean square of
+        0.07 to 0.1 for our LSTMs); networks that read them want the size of their other features.
         """
         def scaled(x: Tensor) -> Tensor:
             wide = x.to(torch.promote_types(x.dtype, torch.float32))
             return (wide * (wide.square().mean(dim=1, keepdim=True) + _EPSILON).rsqrt()).to(x.dtype)
 
-        words = self.words.masked_fill(~self.mask[:, None], 0)
-        return TextFeatures(scaled(words), scaled(self.sentence), self.mask)
+        mask = self.mask.to(self.words.device)
+        words = self.words.masked_fill(~mask[:, None], 0)
+        sentence = self.sentence.masked_fill(~mask.any(dim=1, keepdim=True), 0)
+        return TextFeatures(scaled(words), scaled(sentence), mask)
 
     @classmethod
     def empty(cls, batch: int, dim: int, device: torch.device | str = 'cpu',

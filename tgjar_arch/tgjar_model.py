@@ -138,10 +138,10 @@ class TGJARModel(SRGANModel):
             self.load_network(net, load_path, path_opt.get(f'strict_load_{label}', True),
                               path_opt.get(f'param_key_{label}', 'params'))
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True,
-                     param_key: str | None = 'params') -> None:
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'):
         """As BasicSR's, and for a file that is a state dict itself, as authors publish them (`fbcnn_color.pth`)."""
-        if not {param_key, 'params'} & load_checkpoint_for(self.get_bare_model(net), load_path).keys():
+        content = load_checkpoint_for(getattr(self.get_bare_model(net), 'text_norm', None), load_path)
+        if not {param_key, 'params'} & content.keys():
             param_key = None
         super().load_network(net, load_path, strict, param_key)
 

@@ -45,6 +45,11 @@ class ExportedWeights:
     max_words: int = 0
 
 
+def with_text_norm_said(network_g: dict[str, Any]) -> dict[str, Any]:
+    """The options of a stored generator; where they do not say `text_norm`, it is from before there was one: False."""
+    return {'text_norm': False} | network_g if network_g['type'] in _WITH_TEXT_NORM else network_g
+
+
 def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False) -> None:
     """Write one `.safetensors` file, whole or not at all.
 
@@ -106,8 +111,8 @@ def read_weights(path: str | Path) -> ExportedWeights:
     try:
         _check_finite(tensors)
         network_g = check_network(_json(metadata, 'network_g'), 'network_g')
-        if metadata['format'] == _OLDER and network_g['type'] in _WITH_TEXT_NORM:
-            network_g['text_norm'] = False
+        if metadata['format'] == _OLDER:
+            network_g = with_text_norm_said(network_g)
         network_t, max_words = None, 0
         if metadata.get('network_t'):
             network_t = check_network(_json(metadata, 'network_t'), 'network_t')

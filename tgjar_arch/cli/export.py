@@ -15,7 +15,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from tgjar_arch.checkpoint import load_checkpoint
 from tgjar_arch.portable_network import check_network
 from tgjar_arch.shipped import shipped
-from tgjar_arch.weights_file import ExportedWeights, read_weights, write_weights
+from tgjar_arch.weights_file import ExportedWeights, read_weights, with_text_norm_said, write_weights
 
 
 def collect(checkpoint: Path, averaged: bool = True, without_text: bool = False) -> ExportedWeights:
@@ -76,7 +76,7 @@ def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:
                          'exported.')
     state = content['params_ema'] if averaged and 'params_ema' in content else content['params']
     try:
-        network = check_network(json.loads(content['network']), 'network')
+        network = with_text_norm_said(check_network(json.loads(content['network']), 'network'))
     except (ValueError, TypeError) as error:
         raise ValueError(f'{path} cannot be exported: {error}') from error
     return network, state, content

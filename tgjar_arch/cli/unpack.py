@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         content = read_weights(find_weights(args.weights))
         if args.text_norm:
             images, _ = read_captions(ImageSource(args.text_norm))
-            content = add_text_norm(content, [image.captions[0] for image in images if image.captions][:1000])
+            captions = [image.captions[0] for image in images if image.captions]
+            content = add_text_norm(content, captions[::max(len(captions) // 1000, 1)])  # of all classes
         files = unpack(content, args.output)
     except (OSError, ValueError) as error:
         print(f'tgjar unpack: {error}', file=sys.stderr)

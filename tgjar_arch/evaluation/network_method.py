@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, PngImagePlugin
 
-from tgjar_arch.checkpoint import load_checkpoint
+from tgjar_arch.checkpoint import load_checkpoint, load_checkpoint_for
 from tgjar_arch.cli.options import OptionError, read_options
 from tgjar_arch.datasets.image_source import list_images
 from tgjar_arch.datasets.jpeg import decode
@@ -158,7 +158,8 @@ def _read_option_file(file: Path) -> ExportedWeights:
     paths = opt.get('path') or {}
     if not isinstance(opt.get('network_g'), dict) or not paths.get('pretrain_network_g'):
         raise ValueError(f'{file} must be a test option file, with network_g and path: pretrain_network_g.')
-    network_g, state_g = dict(opt['network_g']), _state(file, paths, 'g')
+    network_g = dict(opt['network_g'])
+    state_g = _state(file, paths, 'g', network_g.get('text_norm', True))
     if not isinstance(opt.get('network_t'), dict):
         return ExportedWeights(network_g, state_g)
     if not paths.get('pretrain_network_t'):
@@ -173,11 +174,11 @@ def _read_option_file(file: Path) -> ExportedWeights:
                            tokenizer.to_json(), words)
 
 
-def _state(file: Path, paths: dict[str, Any], label: str) -> dict[str, torch.Tensor]:
+def _state(file: Path, paths: dict[str, Any], label: str, text_norm: bool | None = None) -> dict[str, torch.Tensor]:
     path = paths[f'pretrain_network_{label}']
     if not Path(path).is_file():
         raise FileNotFoundError(f'{file}: path: pretrain_network_{label}: there is no {path} (seen from {Path.cwd()}).')
-    content = load_checkpoint(path)
+    content = load_checkpoint_for(text_norm, path)
     key = paths.get(f'param_key_{label}', 'params')
     if key and key not in content:  # as BasicSR: `params` stands in, and a bare state dict has neither
         key = 'params' if 'params' in content else None
