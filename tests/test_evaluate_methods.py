@@ -295,6 +295,17 @@ def test_the_key_of_the_weights_as_in_basicsr(images, tmp_path):
         load_restorer(path, 'cpu')
 
 
+def test_an_option_file_must_agree_with_its_checkpoint_on_text_norm(images, tmp_path):
+    network = {'type': 'TGJARGenerator', **G}
+    path = option_file(tmp_path, network, TGJARGenerator(**G).state_dict())
+    content = {'params': TGJARGenerator(**G).state_dict(), 'network': json.dumps(network | {'text_norm': False})}
+    save_atomically(content, tmp_path / 'net_g.pth')
+    with pytest.raises(ValueError, match='net_g.pth was trained with text_norm: false, but network_g has true'):
+        load_restorer(path, 'cpu')
+    save_atomically(content | {'network': json.dumps(network | {'text_norm': True})}, tmp_path / 'net_g.pth')
+    load_restorer(path, 'cpu')
+
+
 def test_a_folder_for_each_quality_factor(images, tmp_path):
     for qf in (1, 5):
         for name in images.names:
