@@ -9,9 +9,9 @@ SUFFIX = '.safetensors'
 DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
 # The best JPEG quality at which each still gains. tgjar_cub_qf1 on 20 of CUB's test images, without captions (PSNR /
 # LPIPS of the JPEG file -> restored): quality 5 24.1 / .329 -> 25.3 / .183, 8 26.2 / .239 -> 26.4 / .166,
-# 10 27.2 / .201 -> 26.8 / .163. tgjar_universal on the same, with captions: 30 31.33 / .062 -> 31.55 / .054,
-# 40 32.35 / .047 -> 32.26 / .047.
-MAX_QF = {'tgjar_universal': 30, 'tgjar_cub_qf1': 8}
+# 10 27.2 / .201 -> 26.8 / .163. tgjar_universal on the same, with captions: 50 33.18 / .037 -> 33.52 / .029,
+# 60 34.00 / .028 -> 34.12 / .025, 75 35.79 / .016 -> 35.31 / .020.
+MAX_QF = {'tgjar_universal': 50, 'tgjar_cub_qf1': 8}
 DEFAULT_MAX_QF = 40  # of other weights
 
 
