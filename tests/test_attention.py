@@ -63,7 +63,7 @@ def test_maps_are_what_the_lfm_gives_and_restoring_is_not_changed():
     maps = word_attention(restorer, pixels, CAPTION, 1).maps
     assert np.array_equal(restorer(pixels, CAPTION), before)
     assert not any(lfm._forward_hooks for lfm in restorer.net_g.lfms)
-    net, text = restorer.net_g, restorer.encode([CAPTION])
+    net, text = restorer.net_g, restorer.encode([CAPTION]).normalised()
     with torch.no_grad():
         lq = torch.tensor(pixels).permute(2, 0, 1)[None] / 255.
         deep = net.fuse(net.encode_coarse(net.encode_fine(lq)), text)

@@ -43,13 +43,17 @@ def plain_generator(net, lq, text):
         return x + layers.conv2(layers.act(layers.conv1(x)))
 
     def attended(k, x, *skips):
-        return torch.cat((x, *skips, plain_attend(net.lfms[k], x, text.words, text.mask)), dim=1)
+        return torch.cat((x, *skips, plain_attend(net.lfms[k], x, words, text.mask)), dim=1)
 
+    def one_length(x):
+        return x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+
+    words, sentence = one_length(text.words), one_length(text.sentence)
     e0 = act(net.head(lq))
     e1 = block(net.block1, act(net.down1(e0)))
     e2 = block(net.block2, act(net.down2(e1)))
     e3 = block(net.block3, act(net.down3(e2)))
-    d3 = plain_fuse(net.gfm, e3, net.gfm.conv_global(e3).mean(dim=(2, 3)), text.sentence)
+    d3 = plain_fuse(net.gfm, e3, net.gfm.conv_global(e3).mean(dim=(2, 3)), sentence)
     for layers in net.body:
         d3 = block(layers, d3)
     d2 = plain_upsample(act(net.up1(attended(0, d3, e3)))) + e2

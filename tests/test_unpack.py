@@ -13,7 +13,8 @@ from tgjar_arch.tokenizer import WordTokenizer
 from tgjar_arch.weights_file import ExportedWeights, read_weights, write_weights
 
 STATE_G, STATE_T = {'head.weight': torch.randn(2, 3)}, {'encoder.weight': torch.randn(4, 5)}
-NETWORK_G, NETWORK_T = {'type': 'TGJARGenerator', 'num_feat': 8}, {'type': 'LSTMTextEncoder', 'vocab_size': 4}
+NETWORK_G = {'text_norm': True, 'type': 'TGJARGenerator', 'num_feat': 8}
+NETWORK_T = {'type': 'LSTMTextEncoder', 'vocab_size': 4}
 
 
 @pytest.fixture

@@ -45,9 +45,12 @@ class ExportedWeights:
     max_words: int = 0
 
 
-def with_text_norm_said(network_g: dict[str, Any]) -> dict[str, Any]:
-    """The options of a stored generator; where they do not say `text_norm`, it is from before there was one: False."""
-    return {'text_norm': False} | network_g if network_g['type'] in _WITH_TEXT_NORM else network_g
+def with_text_norm_said(network_g: dict[str, Any], otherwise: bool = False) -> dict[str, Any]:
+    """The options of a generator; where they do not say `text_norm`, it is `otherwise`.
+
+    A stored one that does not is from before there was a choice, thus the False.
+    """
+    return {'text_norm': otherwise} | network_g if network_g['type'] in _WITH_TEXT_NORM else network_g
 
 
 def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False) -> None:
@@ -68,7 +71,7 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
             check_network(network, label)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f'net_g.{key}': value for key, value in weights.state_g.items()}
-    metadata = {'format': _FORMAT, 'network_g': json.dumps(weights.network_g)}
+    metadata = {'format': _FORMAT, 'network_g': json.dumps(with_text_norm_said(weights.network_g, True))}  # as built
     if weights.network_t is not None:
         tensors |= {f'net_t.{key}': value for key, value in weights.state_t.items()}
         metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
