@@ -68,7 +68,7 @@ def write_shapes(folder: Path, count: int, seed: int) -> None:
             metadata.write(json.dumps({'file_name': name, 'captions': [f'a {colour} {shape}']}) + '\n')
 
 
-def options(root: Path, iterations: int, guided: bool) -> dict:
+def options(root: Path, iterations: int, guided: bool, text_norm: bool = True) -> dict:
     """What an option file would hold, for the guided model or the same one without captions."""
     dataset = {'type': 'PairedImageTextDataset', 'io_backend': {'type': 'disk'}, 'qf': 1, 'max_words': MAX_WORDS,
                'tokenizer': str(root / 'tokenizer.json')}
@@ -79,7 +79,7 @@ def options(root: Path, iterations: int, guided: bool) -> dict:
                                          'gt_size': SIZE},
                      'val': dataset | {'name': 'val', 'phase': 'val', 'dataroot_gt': str(root / 'val')}},
         'network_g': {'type': 'TGJARGenerator', 'num_feat': 16, 'num_block': 1, 'text_dim': 32,
-                      'use_global_fusion': guided, 'use_local_fusion': guided},
+                      'use_global_fusion': guided, 'use_local_fusion': guided, 'text_norm': text_norm},
         'network_t': {'type': 'LSTMTextEncoder', 'vocab_size': None, 'embed_dim': 32, 'text_dim': 32, 'drop_prob': 0.0},
         # MSE, not L1: as long as the caption is not understood, grey is the median of six colours, and L1 stays there
         # long.
@@ -94,11 +94,11 @@ def options(root: Path, iterations: int, guided: bool) -> dict:
     return opt
 
 
-def train(root: Path, iterations: int, guided: bool, quiet: bool = False):
+def train(root: Path, iterations: int, guided: bool, quiet: bool = False, text_norm: bool = True):
     """Train on `root/train` with TGJARModel; returns the model."""
     torch.manual_seed(0)
     random.seed(0)
-    opt = options(root, iterations, guided)
+    opt = options(root, iterations, guided, text_norm)
     loader = DataLoader(build_dataset(opt['datasets']['train']), batch_size=12, shuffle=True, drop_last=True)
     model = build_model(opt)
     iteration = 0
@@ -141,12 +141,13 @@ def psnr(images: torch.Tensor, gt: torch.Tensor) -> float:
     return (-10 * error.log10()).mean().item()
 
 
-def run(root: Path, iterations: int = 1200, quiet: bool = False) -> tuple[dict[str, float], list]:
+def run(root: Path, iterations: int = 1200, quiet: bool = False,
+        text_norm: bool = True) -> tuple[dict[str, float], list]:
     """Make the data, train both models, measure; returns the figures and rows for the picture."""
     write_shapes(root / 'train', 360, seed=1)
     write_shapes(root / 'val', 36, seed=2)
     WordTokenizer.build(f'a {colour} {shape}' for colour in COLOURS for shape in SHAPES).save(root / 'tokenizer.json')
-    guided, unguided = train(root, iterations, True, quiet), train(root, iterations, False, quiet)
+    guided, unguided = (train(root, iterations, captions, quiet, text_norm) for captions in (True, False))
     batch = next(iter(DataLoader(build_dataset(guided.opt['datasets']['val']), batch_size=36)))
     gt, colours = batch['gt'], list(COLOURS)
     swapped = [caption.replace(colour, colours[(colours.index(colour) + 3) % 6])
@@ -184,9 +185,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-o', '--output', type=Path, default=Path('results/text_matters.png'), help='picture to write')
     parser.add_argument('--iterations', type=int, default=1200)
+    parser.add_argument('--no-text-norm', action='store_true', help='a generator without text_norm')
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        figures, rows = run(Path(folder), args.iterations)
+        figures, rows = run(Path(folder), args.iterations, text_norm=not args.no_text_norm)
     print('| measure | value |\n|---|---|')
     for name, value in figures.items():
         print(f'| {name} | {value:.2f} |')
