@@ -1,16 +1,7 @@
 """The values of a dataset's options: what is not as said raises, naming the key."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
-
-
-def check_keys(opt: Mapping[str, Any], known: set[str] | frozenset[str], where: str) -> None:
-    """Raise ValueError for a key that is not `known`; `where` is what the message begins with."""
-    for key in opt:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
-            raise ValueError(f'{where}: there is no option {key!r}; the nearest is {nearest!r}.')
 
 
 def one_of(opt: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:

@@ -15,10 +15,11 @@ from torch.utils import data
 from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, is_cut_short, shifted_compress
-from tgjar_arch.datasets.option_values import check_keys, one_of, probability, scale_range, whole
+from tgjar_arch.datasets.option_values import one_of, probability, scale_range, whole
 from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.datasets.recolour import COLOURS, centre_weight, recolour
 from tgjar_arch.hf_tokenizer import HFTokenizer
+from tgjar_arch.option_keys import check_keys
 from tgjar_arch.tokenizer import WordTokenizer, load_tokenizer
 
 MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the block grid of a compressed image
@@ -123,7 +124,7 @@ class PairedImageTextDataset(data.Dataset):
             self.tokenizer_json = self.tokenizer.to_json()
             self._encoded = EncodedCaptions(images, self.tokenizer, self._max_words, report)
             images = self._encoded.images
-            self._colours = {word for word in COLOURS if self.tokenizer.encode(word)}
+            self._colours = {word for word in COLOURS if not self.tokenizer.unknown(word)}
             if not any(image.captions for image in images):
                 raise ValueError(f'{main.root}: a tokenizer is given, but no caption with a known word was found; put '
                                  'metadata.jsonl or text files beside the images, or name their folder in '
@@ -301,10 +302,8 @@ class PairedImageTextDataset(data.Dataset):
         return image  # (H, W, 3) uint8, BGR
 
     def _resize(self, gt: np.ndarray, rng: random.Random) -> np.ndarray:
-        height, width = gt.shape[:2]
-        scale = max(rng.uniform(*self._scale_range), self._gt_size / min(height, width))
-        size = round(scale * width), round(scale * height)
-        return cv2.resize(gt, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        scale = max(rng.uniform(*self._scale_range), self._gt_size / min(gt.shape[:2]))
+        return cv2.resize(gt, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
     def _crop_and_flip(self, pixels: dict[str, np.ndarray], paths: dict[str, str],
                        rng: random.Random) -> dict[str, np.ndarray]:

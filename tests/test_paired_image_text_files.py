@@ -155,10 +155,10 @@ def test_lmdb(options, root, tmp_path):
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
-    ({'use_hflp': True}, "dataset: there is no option 'use_hflp'; the nearest is 'use_hflip'"),
+    ({'use_hflp': True}, "dataset: nothing reads the key 'use_hflp'; the nearest is 'use_hflip'"),
     ({'io_backend': {'type': 'lmdb'}}, r'io_backend is lmdb, but dataroot_gt is .*an lmdb is a folder \*\.lmdb'),
     ({'io_backend': {'type': 'petrel'}}, "type must be one of disk, lmdb, but is 'petrel'"),
-    ({'io_backend': {'typ': 'disk'}}, "io_backend: there is no option 'typ'; the nearest is 'type'"),
+    ({'io_backend': {'typ': 'disk'}}, "io_backend: nothing reads the key 'typ'; the nearest is 'type'"),
     ({'phase': 'training'}, "phase must be one of train, val, test, but is 'training'"),
     ({'gt_size': 0}, 'gt_size must be a whole number from 1 up, but is 0'),
     ({'max_words': 2.5}, 'max_words must be a whole number from 1 up, but is 2.5'),
@@ -174,7 +174,7 @@ def test_lmdb(options, root, tmp_path):
     ({'double_jpeg': {'prob': 0.5}}, 'double_jpeg needs the qf of the first compression'),
     ({'double_jpeg': {'qf': 3, 'shift': 8}}, 'double_jpeg: shift must be from 0 to 7, but is 8'),
     ({'double_jpeg': {'qf': 101}}, 'double_jpeg: qf: a JPEG quality factor'),
-    ({'double_jpeg': {'qf': 3, 'probability': 1}}, "there is no option 'probability'; the nearest is 'prob'"),
+    ({'double_jpeg': {'qf': 3, 'probability': 1}}, "nothing reads the key 'probability'; the nearest is 'prob'"),
     ({'chroma': '4:1:1'}, "chroma must be one of 4:2:0, 4:2:2, 4:4:4, but is '4:1:1'"),
     ({'dataroot_lq': 'x'}, 'dataroot_lq has compressed files, so qf can have no effect'),
     ({'dataroot_lq': 'x', 'qf': None, 'gt_size': 40}, 'gt_size 40 must be a multiple of 16 to flip'),

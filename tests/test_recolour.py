@@ -137,12 +137,13 @@ def test_dataset_recolours_image_caption_and_jpeg_alike(options):
     assert len(set(words)) > 3
 
 
-def test_dataset_recolours_only_to_words_of_the_vocabulary(options, tmp_path):
+def test_dataset_recolours_only_to_words_of_the_vocabulary(options, tmp_path, log):
     random.seed(0)
     WordTokenizer.build(['a red bird some belly of the', 'green']).save(tmp_path / 'tokenizer.json')
     dataset = PairedImageTextDataset(options)
     named = {caption for caption in (dataset[0]['caption'] for _ in range(40)) if caption != 'some bird'}
     assert named == {'a green bird', 'the green belly of a bird'}
+    assert not any('unknown word' in message for message in log.messages)  # no caption has one
 
 
 def test_dataset_recolours_only_in_training_and_as_often_as_told(options):

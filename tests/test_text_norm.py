@@ -124,7 +124,7 @@ def test_files_from_before_are_without_it(kind: str, tmp_path: Path) -> None:
     save_file(tensors, tmp_path / 'old.safetensors', metadata=metadata)
     assert read_weights(tmp_path / 'old.safetensors').network_g['text_norm'] is False
     save_file(tensors, tmp_path / 'new.safetensors', metadata=metadata | {'format': 'tgjar-2'})
-    assert read_weights(tmp_path / 'new.safetensors').network_g == content.network_g
+    assert read_weights(tmp_path / 'new.safetensors').network_g == content.network_g | {'text_norm': True}
 
 
 def test_unpack_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +163,8 @@ def test_checkpoints_say_it_and_those_from_before_are_without_it(opt: dict, tmp_
     model.save(0, -1)
     path = Path(opt['path']['models']) / 'net_g_latest.pth'
     content = load_checkpoint(path)
-    assert json.loads(content['network']) == opt['network_g'] | {'text_norm': True}
+    assert json.loads(content['network']) == {
+        'num_in_ch': 3, 'use_global_fusion': True, 'use_local_fusion': True, 'text_norm': True} | opt['network_g']
     assert load_checkpoint_for(True, path) and collect(path).network_g['text_norm'] is True
     save_atomically(content | {'network': json.dumps(opt['network_g'])}, path)
     assert collect(path).network_g['text_norm'] is False

@@ -108,10 +108,7 @@ def save_model(model: BaseModel, labels: str, epoch: int, current_iter: int) -> 
                 content['params_ema'] = _on_cpu(averaged)
             # A network built from a pretrained model says how to build it without that model.
             portable = getattr(bare, 'portable_options', None)
-            options = portable() if portable else model.network_opts[label]
-            if hasattr(bare, 'text_norm'):  # also where the option file leaves it at its default
-                options = options | {'text_norm': bare.text_norm}
-            content['network'] = json.dumps(options)
+            content['network'] = json.dumps(portable() if portable else model.network_opts[label])
             content |= model.checkpoint_extras(label)
             save_atomically(content, os.path.join(folders['models'], f'net_{label}_{suffix}.pth'))
         if current_iter != -1:

@@ -1,5 +1,7 @@
 """TGJAR's generator: a U-Net with residual blocks and image-text fusion (paper 3.1-3.2, appendix A.1)."""
 
+from typing import Any
+
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
@@ -51,6 +53,9 @@ class TGJARGenerator(nn.Module):
         self.num_in_ch = num_in_ch
         self.text_dim = text_dim
         self.text_norm = text_norm
+        self._options = {'num_in_ch': num_in_ch, 'num_feat': num_feat, 'num_block': num_block, 'text_dim': text_dim,
+                         'use_global_fusion': use_global_fusion, 'use_local_fusion': use_local_fusion,
+                         'text_norm': text_norm}
         self.act = nn.LeakyReLU(0.2, inplace=True)  # no convolution needs its own result again
 
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, 1, 1)
@@ -83,6 +88,10 @@ class TGJARGenerator(nn.Module):
         initialise(self)
         with torch.no_grad():
             self.tail.weight.mul_(0.1)
+
+    def portable_options(self) -> dict[str, Any]:
+        """Options that build this network again, those of later versions' defaults included."""
+        return {'type': type(self).__name__} | self._options
 
     @property
     def uses_text(self) -> bool:

@@ -1,5 +1,7 @@
 """A small sibling of TGJAR's generator for restoring on a CPU: the same interface at a quarter of the work."""
 
+from typing import Any
+
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
@@ -51,6 +53,9 @@ class TGJARLiteGenerator(nn.Module):
         self.num_in_ch = num_in_ch
         self.text_dim = text_dim
         self.text_norm = text_norm
+        self._options = {'num_in_ch': num_in_ch, 'num_feat': num_feat, 'num_block': num_block, 'num_fine': num_fine,
+                         'text_dim': text_dim, 'use_global_fusion': use_global_fusion,
+                         'use_local_fusion': use_local_fusion, 'text_norm': text_norm}
         self.act = nn.LeakyReLU(0.2, inplace=True)  # no convolution needs its own result again
 
         self.head = nn.Conv2d(16 * num_in_ch, num_feat, 3, 1, 1)
@@ -79,6 +84,10 @@ class TGJARLiteGenerator(nn.Module):
         with torch.no_grad():
             self.expand.weight.copy_(self.expand.weight[::16].repeat_interleave(16, dim=0))
             self.tail.weight.mul_(0.1)
+
+    def portable_options(self) -> dict[str, Any]:
+        """Options that build this network again, those of later versions' defaults included."""
+        return {'type': type(self).__name__} | self._options
 
     @property
     def uses_text(self) -> bool:

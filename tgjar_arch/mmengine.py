@@ -101,8 +101,6 @@ class TextGuidedRestorer(BaseModel):
         self.train_network_t, self.max_words = train_network_t, max_words
         self._options = {'g': dict(network_g)}
         self.net_g = self._build(network_g, pretrain_network_g)
-        if hasattr(self.net_g, 'text_norm'):
-            self._options['g']['text_norm'] = self.net_g.text_norm
         self.takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
         self.net_t = self.tokenizer = None
         if network_t is not None:

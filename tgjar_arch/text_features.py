@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 _EPSILON = 1e-8  # of a mean square
 
@@ -39,14 +40,11 @@ class TextFeatures(NamedTuple):
         Encoders are trained by the cosines of their features, whose length is left to chance (a root mean square of
         0.07 to 0.1 for our LSTMs); networks that read them want the size of their other features.
         """
-        def scaled(x: Tensor) -> Tensor:
-            wide = x.to(torch.promote_types(x.dtype, torch.float32))
-            return (wide * (wide.square().mean(dim=1, keepdim=True) + _EPSILON).rsqrt()).to(x.dtype)
-
         mask = self.mask.to(self.words.device)
         words = self.words.masked_fill(~mask[:, None], 0)
         sentence = self.sentence.masked_fill(~mask.any(dim=1, keepdim=True), 0)
-        return TextFeatures(scaled(words), scaled(sentence), mask)
+        words = F.rms_norm(words.transpose(1, 2), words.shape[1:2], eps=_EPSILON).transpose(1, 2)
+        return TextFeatures(words, F.rms_norm(sentence, sentence.shape[1:], eps=_EPSILON), mask)
 
     @classmethod
     def empty(cls, batch: int, dim: int, device: torch.device | str = 'cpu',

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from basicsr.archs import build_network
 from torch import Tensor
 
-from tgjar_arch.tokenizer import tokenizer_from_json
+from tgjar_arch.restorer import Restorer
 from tgjar_arch.weights_file import ExportedWeights
 
 
@@ -17,17 +16,12 @@ def feature_lengths(weights: ExportedWeights, captions: Sequence[str]) -> tuple[
     Raises:
         ValueError: when no word of the captions is known.
     """
-    encoder = build_network(dict(weights.network_t)).eval()
-    encoder.load_state_dict(weights.state_t)
-    tokenizer = tokenizer_from_json(weights.tokenizer)
-    ids = [words for words in map(tokenizer.encode, captions) if words]
-    if not ids:
+    text = Restorer(weights, 'cpu').encode(list(captions))
+    known = text.mask.any(dim=1)
+    if not known.any():
         raise ValueError('no word of the captions is in the vocabulary of the weights.')
-    padded = [tokenizer.pad(words, weights.max_words) for words in ids]
-    with torch.no_grad():
-        text = encoder(*(torch.stack(part) for part in zip(*padded, strict=True)))
     words = text.words.transpose(1, 2)[text.mask]  # (number of words, D)
-    return words.square().mean().sqrt().item(), text.sentence.square().mean().sqrt().item()
+    return words.square().mean().sqrt().item(), text.sentence[known].square().mean().sqrt().item()
 
 
 def add_text_norm(weights: ExportedWeights, captions: Sequence[str]) -> ExportedWeights:

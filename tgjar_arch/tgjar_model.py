@@ -138,12 +138,12 @@ class TGJARModel(SRGANModel):
             self.load_network(net, load_path, path_opt.get(f'strict_load_{label}', True),
                               path_opt.get(f'param_key_{label}', 'params'))
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'):
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True,
+                     param_key: str | None = 'params') -> None:
         """As BasicSR's, and for a file that is a state dict itself, as authors publish them (`fbcnn_color.pth`)."""
         content = load_checkpoint_for(getattr(self.get_bare_model(net), 'text_norm', None), load_path)
-        if not {param_key, 'params'} & content.keys():
-            param_key = None
-        super().load_network(net, load_path, strict, param_key)
+        known = {param_key, 'params'} & content.keys()
+        super().load_network(net, load_path, strict, param_key if known else None)
 
     def _averaged_copy(self, net: nn.Module, label: str) -> nn.Module:
         """Network that follows `net` as a moving average; when resuming, the checkpoint's own average."""

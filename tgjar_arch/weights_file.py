@@ -46,9 +46,9 @@ class ExportedWeights:
 
 
 def with_text_norm_said(network_g: dict[str, Any], otherwise: bool = False) -> dict[str, Any]:
-    """The options of a generator; where they do not say `text_norm`, it is `otherwise`.
+    """The options of a stored generator; where they do not say `text_norm`, it is `otherwise`.
 
-    A stored one that does not is from before there was a choice, thus the False.
+    Checkpoints say it since there is a choice, so one that does not is from before: False.
     """
     return {'text_norm': otherwise} | network_g if network_g['type'] in _WITH_TEXT_NORM else network_g
 
@@ -71,7 +71,7 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
             check_network(network, label)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f'net_g.{key}': value for key, value in weights.state_g.items()}
-    metadata = {'format': _FORMAT, 'network_g': json.dumps(with_text_norm_said(weights.network_g, True))}  # as built
+    metadata = {'format': _FORMAT, 'network_g': json.dumps(weights.network_g)}
     if weights.network_t is not None:
         tensors |= {f'net_t.{key}': value for key, value in weights.state_t.items()}
         metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
@@ -114,8 +114,7 @@ def read_weights(path: str | Path) -> ExportedWeights:
     try:
         _check_finite(tensors)
         network_g = check_network(_json(metadata, 'network_g'), 'network_g')
-        if metadata['format'] == _OLDER:
-            network_g = with_text_norm_said(network_g)
+        network_g = with_text_norm_said(network_g, otherwise=metadata['format'] == _FORMAT)
         network_t, max_words = None, 0
         if metadata.get('network_t'):
             network_t = check_network(_json(metadata, 'network_t'), 'network_t')
