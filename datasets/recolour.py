@@ -38,6 +38,7 @@ COLOURS = {
 }
 _WORDS = '|'.join(COLOURS)
 _WORD = re.compile(rf'\b({_WORDS})\b', re.IGNORECASE)
+_ARTICLE = re.compile(r'\b(a)n?(?=\s+$)', re.IGNORECASE)
 # Of parts so small that what is large and of their colour is another's: "black beak", "its feet are pink".
 _SMALL = r'\b(?:beak|bill|eye|foot|feet|leg|tars|iris\b|irides\b|claw|talon)'
 _BEFORE_SMALL = re.compile(rf'(?:\W+(?:and|or|{_WORDS})\b)*(?:\W+\w+)?\W+{_SMALL}', re.IGNORECASE)
@@ -104,7 +105,8 @@ def recolour(image: np.ndarray, caption: str, weight: np.ndarray, rng: random.Ra
         lab[..., 1:] += share[..., None] * (_turn(lab[..., 1:], COLOURS[old], COLOURS[new], rng) - lab[..., 1:])
         image = np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2BGR) * 255, 0, 255).round().astype(np.uint8)
         for word in reversed([word for word in found if word[1].lower() == old]):
-            caption = caption[:word.start()] + new + caption[word.end():]
+            before = _ARTICLE.sub(r'\1n' if new[0] in 'aeiou' else r'\1', caption[:word.start()])
+            caption = before + new + caption[word.end():]
         return image, caption
     return None
 

@@ -89,6 +89,14 @@ def test_what_is_not_there_is_not_recoloured():
     assert caption == f'{word} belly, red beak, {word} head.'
 
 
+def test_the_article_goes_with_the_word():
+    weight, rng = centre_weight(96, 96), random.Random(0)
+    _, caption = recolour(bird('blue'), 'A blue  bird, a dark blue back, an odd blue head', weight, rng, {'orange'})
+    assert caption == 'An orange  bird, a dark orange back, an odd orange head'
+    _, caption = recolour(bird('orange'), 'an orange bird, Lena orange', weight, rng, {'blue'})
+    assert caption == 'a blue bird, Lena blue'
+
+
 def test_image_is_not_changed_in_place():
     image = bird('red')
     before = image.copy()
