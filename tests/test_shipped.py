@@ -96,6 +96,7 @@ def test_in_python(folder, photo):
 @pytest.mark.parametrize('weights, limit', [*shipped.MAX_QF.items(), ('other', 40)])
 def test_files_too_good_for_the_weights_are_left(folder, weights, limit, tmp_path, capsys):
     """The limit belongs to the shipped weights: --max-qf overrules it."""
+    write(folder / f'{weights}.safetensors', 0)
     for qf in (limit, limit + 1):
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(
             tmp_path / f'{qf}.jpg', quality=qf)
