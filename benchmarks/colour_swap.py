@@ -26,6 +26,7 @@ from tqdm import tqdm
 from tgjar_arch.datasets.captions import read_captions
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import decode, encode
+from tgjar_arch.evaluation.measures import central_half
 from tgjar_arch.panel import draw_panel
 from tgjar_arch.restorer import Restorer
 
@@ -47,9 +48,7 @@ def swap_colour(caption: str, rng: random.Random) -> tuple[str, str, str] | None
 
 def chroma(image: np.ndarray) -> np.ndarray:
     """Mean a*, b* (2,) of the central half of an image (H, W, 3) uint8 RGB."""
-    height, width = image.shape[:2]
-    centre = image[height // 4:height - height // 4, width // 4:width - width // 4]
-    return rgb2lab(centre)[..., 1:].mean(axis=(0, 1))
+    return rgb2lab(image[central_half(image)])[..., 1:].mean(axis=(0, 1))
 
 
 def colour_shift(right: np.ndarray, swapped: np.ndarray, old: str, new: str) -> float:

@@ -18,9 +18,10 @@ import numpy as np
 from skimage.color import lab2rgb, rgb2lab
 from tqdm import tqdm
 
-from tgjar_arch.datasets.jpeg import decode
 from tgjar_arch.evaluation.bootstrap import paired_interval
-from tgjar_arch.evaluation.measures import Measure, build_measures
+from tgjar_arch.evaluation.measures import Measure, build_measures, central_half
+from tgjar_arch.evaluation.network_method import restore_jpeg
+from tgjar_arch.evaluation.tables import Table
 from tgjar_arch.evaluation.test_set import EvaluationSet
 from tgjar_arch.restorer import Restorer
 
@@ -36,11 +37,11 @@ _ROUNDS = 8  # a round leaves about half of the error in the means
 def centre_offset(difference: np.ndarray) -> np.ndarray:
     """The mean of `difference` (H, W, C) over the central half, there and nowhere else; borders softened."""
     height, width = difference.shape[:2]
-    rows, columns = (slice(size // 4, size - size // 4) for size in (height, width))
+    middle = central_half(difference)
     inside = np.zeros((height, width))
-    inside[rows, columns] = 1
+    inside[middle] = 1
     soft = cv2.GaussianBlur(inside, (0, 0), min(height, width) / 32)[..., None]
-    return soft / soft[rows, columns].mean() * difference[rows, columns].mean(axis=(0, 1))
+    return soft / soft[middle].mean() * difference[middle].mean(axis=(0, 1))
 
 
 def block_offset(difference: np.ndarray, block: int) -> np.ndarray:
@@ -80,8 +81,7 @@ def run(restorer: Restorer, images: EvaluationSet, measures: list[Measure], qf: 
     scores: dict = {measure.name: {name: [] for name in ('restored', *ORACLES)} for measure in measures}
     for name in tqdm(images.names, desc='true colours', disable=quiet):
         original = images.original(name)
-        jpeg = decode(images.jpeg(name, qf))[..., ::-1]
-        restored = restorer(np.ascontiguousarray(jpeg), '')[..., ::-1]
+        restored = restore_jpeg(restorer, images.jpeg(name, qf), '', name)
         for which, picture in ({'restored': restored} | true_colours(restored, original)).items():
             for measure in measures:
                 scores[measure.name][which].append(measure.score(np.ascontiguousarray(picture), original))
@@ -99,17 +99,15 @@ def main(argv: list[str] | None = None) -> int:
     measures, _ = build_measures(METRICS)
     images = EvaluationSet(args.data, max_images=args.number)
     scores = run(Restorer.from_pretrained(args.weights), images, measures, args.qf)
-    print(f'| true means of | {" | ".join(measure.heading for measure in measures)} |')
-    print('|---' * (len(measures) + 1) + '|')
-    means = (f'{np.mean(scores[measure.name]["restored"]):.{measure.digits}f}' for measure in measures)
-    print(f'| nothing | {" | ".join(means)} |')
+    rows = [['nothing', *(f'{np.mean(scores[measure.name]["restored"]):.{measure.digits}f}' for measure in measures)]]
     for oracle in ORACLES:
-        pairs = ((scores[measure.name]['restored'], scores[measure.name][oracle]) for measure in measures)
-        changes = (paired_interval(*pair) for pair in pairs)
-        cells = (f'{change.mean:+.{measure.digits}f} ± {change.half:.{measure.digits}f}'
-                 for measure, change in zip(measures, changes, strict=True))
-        print(f'| {oracle} | {" | ".join(cells)} |')
-    print(f'{len(images.names)} images, quality {args.qf}; differences with 95 % intervals.')
+        changes = [paired_interval(scores[measure.name]['restored'], scores[measure.name][oracle])
+                   for measure in measures]
+        rows.append([oracle, *(f'{change.mean:+.{measure.digits}f} ± {change.half:.{measure.digits}f}'
+                               for measure, change in zip(measures, changes, strict=True))])
+    print(Table('true_colours', f'{args.weights} at quality {args.qf}',
+                ['true means of', *(measure.heading for measure in measures)], rows,
+                notes=[f'{len(images.names)} images; differences with 95 % intervals.']).markdown())
     return 0
 
 

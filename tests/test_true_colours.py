@@ -75,12 +75,15 @@ def test_scores_of_every_oracle_and_image(tmp_path, original):
         cv2.imwrite(str(tmp_path / f'{k}.png'), np.roll(original, 16 * k, axis=1))
     captions = []
 
-    def grey(image, caption):
-        captions.append(caption)
-        return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    class Grey:
+        extra_inputs = ()
+
+        def restore(self, lq, text, extra):
+            captions.extend(text)
+            return lq.mean(dim=1, keepdim=True).expand_as(lq)
 
     measure = Measure('ab_error', 'a*b* error', False, 2, '', ab_error)
-    scores = run(grey, EvaluationSet(tmp_path), [measure], qf=50, quiet=True)['ab_error']
+    scores = run(Grey(), EvaluationSet(tmp_path), [measure], qf=50, quiet=True)['ab_error']
     assert captions == ['', ''] and list(scores) == ['restored', *ORACLES]
     assert all(len(values) == 2 for values in scores.values())
     assert np.mean(scores['restored']) > np.mean(scores['64x64, a*b*']) > np.mean(scores['16x16, a*b*'])

@@ -44,6 +44,12 @@ class Measure:
         return f'{self.label} {"↑" if self.higher else "↓"}'
 
 
+def central_half(image: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the middle of an image (H, W, ...), where the object is: half of its height and width."""
+    rows, columns = (slice(size // 4, size - size // 4) for size in image.shape[:2])
+    return rows, columns
+
+
 def ab_error(restored: np.ndarray, original: np.ndarray, centre: bool = False) -> float:
     """Colour error: the mean distance of two images in the a*b* plane of CIELAB (D65); 0 for equal colours.
 
@@ -51,11 +57,11 @@ def ab_error(restored: np.ndarray, original: np.ndarray, centre: bool = False) -
 
     Args:
         restored, original: (H, W, 3) uint8, BGR.
-        centre: only the middle half of the rows and columns, where the object is.
+        centre: only the `central_half`.
     """
     if centre:
-        rows, columns = (slice(size // 4, size - size // 4) for size in original.shape[:2])
-        restored, original = restored[rows, columns], original[rows, columns]
+        middle = central_half(original)
+        restored, original = restored[middle], original[middle]
     first, second = (rgb2lab(image[..., ::-1])[..., 1:] for image in (restored, original))
     return float(np.linalg.norm(first - second, axis=2).mean())
 
