@@ -221,7 +221,7 @@ def table(rows: dict[str, dict], skipped: dict[str, str], candidates: dict[str, 
             row = rows[name]
             memory = '' if row['memory'] is None else f'{row["memory"] / 1e6:.0f}'
             ratio = f'{row["seconds"] / rows[OURS]["seconds"]:.2f}' if OURS in rows else ''
-            lines.append(f'| {name} | {millions} | {row["flop"] / 1e9:.1f} | {row["seconds"]:.4f} | '
+            lines.append(f'| {name} | {millions} | {row["flop"] / 1e9:.1f} | {row["seconds"]:.3g} | '
                          f'{row["flop"] / row["seconds"] / 1e9:.0f} | {memory} | {ratio} | {row["runs"]} |')
         elif name in skipped:
             lines.append(f'| {name} | {millions} | {skipped[name]} | | | | | |')
@@ -278,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
                 if name in rows:
                     row, megapixel = rows[name], size**2 / 1e6
                     memory = '' if row['memory'] is None else f'{row["memory"] / 1e6 / megapixel:.0f}'
-                    print(f'| {name} | {size} | {row["seconds"] / megapixel:.2f} | '
+                    print(f'| {name} | {size} | {row["seconds"] / megapixel:.3g} | '
                           f'{row["flop"] / 1e9 / megapixel:.0f} | {memory} |')
     return 0
 

@@ -8,11 +8,11 @@ FOLDER = Path(__file__).parent / 'weights'
 SUFFIX = '.safetensors'
 DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
 # The best JPEG quality at which each still gains. tgjar_cub_qf1 on 20 of CUB's test images, without captions (PSNR /
-# LPIPS of the JPEG file -> restored): quality 5 24.1 / .329 -> 25.3 / .183, 8 26.2 / .239 -> 26.4 / .166,
-# 10 27.2 / .201 -> 26.8 / .163. tgjar_universal on the same, with captions: 40 32.35 / .047 -> 32.92 / .033,
-# 60 34.00 / .028 -> 34.22 / .024, 75 35.79 / .016 -> 35.43 / .018; on 8 of Kodak's images 30 30.37 / .150 ->
-# 30.62 / .103, 50 32.05 / .096 -> 32.11 / .073. tgjar_cub_qf5_10 on the 20 of CUB, without captions: 30 31.33 / .062 ->
-# 31.80 / .051, 40 32.35 / .047 -> 32.41 / .046.
+# LPIPS of the JPEG file -> restored): quality 5 24.1 / .329 -> 25.4 / .167, 8 26.2 / .239 -> 26.3 / .156,
+# 10 27.2 / .201 -> 26.5 / .155. tgjar_universal on the same, with captions: 40 32.35 / .047 -> 33.15 / .031,
+# 60 34.00 / .028 -> 34.49 / .022, 75 35.79 / .0156 -> 35.77 / .0159; on 8 of Kodak's images 30 30.37 / .150 ->
+# 30.84 / .093, 50 32.05 / .096 -> 32.35 / .065. tgjar_cub_qf5_10 on the 20 of CUB, without captions: 30 31.33 / .062 ->
+# 31.52 / .061, 40 32.35 / .047 -> 31.97 / .059.
 MAX_QF = {'tgjar_universal': 40, 'tgjar_cub_qf1': 8, 'tgjar_cub_qf5_10': 30}
 DEFAULT_MAX_QF = 40  # of other weights
 
