@@ -2,19 +2,19 @@
 
     python -m benchmarks.grid_pattern --weights tgjar_cub_qf1 --data data/cub/test --number 100
 
-The mean error at each of the 64 places of the JPEG grid, over all blocks of all images, is 0 everywhere where there is
-no such pattern; its standard deviation and its range are in grey levels of 255. Then LPIPS of windows that begin on the
-grid, as the whole picture does, and of windows that begin 1 to 7 pixels down and right of it. AlexNet looks at every
-fourth pixel; a restorer that has learned what it overlooks is better on the grid than beside it.
+The mean error at each of the 64 places of the JPEG grid, over all blocks of an image and then over the images, is the
+same everywhere where there is no such pattern, but for chance, which falls with more images: compare on the same ones.
+Its standard deviation and its range are in grey levels of 255. Then LPIPS of windows that begin on the grid, as the
+whole picture does, and of windows that begin 1 to 7 pixels down and right of it. The JPEG itself, whose blocks are
+sharp, is the row to compare with: a restorer that has learned where LPIPS' trunk samples gains more on the grid.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.restorer_parser import restorer_parser
 from tgjar_arch.datasets.jpeg import decode
 from tgjar_arch.evaluation.measures import Measure, build_measures
 from tgjar_arch.evaluation.network_method import restore_jpeg
@@ -59,13 +59,7 @@ def run(restorer: Restorer, images: EvaluationSet, measures: list[Measure], qf: 
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.grid_pattern', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--weights', required=True, help='file of `tgjar export`, or the name of shipped weights')
-    parser.add_argument('--data', type=Path, default=Path('data/cub/test'), help='test images')
-    parser.add_argument('--qf', type=int, default=1, help='JPEG quality factor')
-    parser.add_argument('--number', type=int, default=100, help='images, evenly spread')
-    args = parser.parse_args(argv)
+    args = restorer_parser('grid_pattern', __doc__).parse_args(argv)
     measures, _ = build_measures(METRICS)
     images = EvaluationSet(args.data, max_images=args.number)
     results = run(Restorer.from_pretrained(args.weights), images, measures, args.qf)

@@ -211,6 +211,11 @@ def meta_flop(name: str, size: int) -> int:
     return total + flop(candidate.prepare(size))
 
 
+def digits(value: float) -> str:
+    """Three significant digits, or all before the point: 0.000351, 7.60, 2041."""
+    return f'{value:.{max(0, 2 - math.floor(math.log10(value)))}f}' if value > 0 else '0'
+
+
 def table(rows: dict[str, dict], skipped: dict[str, str], candidates: dict[str, Candidate]) -> str:
     """Markdown table of one size."""
     lines = ['| network | parameters, M | GFLOP | s an image | GFLOP/s | peak memory, MB | time, ours = 1 | runs |',
@@ -221,7 +226,7 @@ def table(rows: dict[str, dict], skipped: dict[str, str], candidates: dict[str, 
             row = rows[name]
             memory = '' if row['memory'] is None else f'{row["memory"] / 1e6:.0f}'
             ratio = f'{row["seconds"] / rows[OURS]["seconds"]:.2f}' if OURS in rows else ''
-            lines.append(f'| {name} | {millions} | {row["flop"] / 1e9:.1f} | {row["seconds"]:.3g} | '
+            lines.append(f'| {name} | {millions} | {row["flop"] / 1e9:.1f} | {digits(row["seconds"])} | '
                          f'{row["flop"] / row["seconds"] / 1e9:.0f} | {memory} | {ratio} | {row["runs"]} |')
         elif name in skipped:
             lines.append(f'| {name} | {millions} | {skipped[name]} | | | | | |')
@@ -278,7 +283,7 @@ def main(argv: list[str] | None = None) -> int:
                 if name in rows:
                     row, megapixel = rows[name], size**2 / 1e6
                     memory = '' if row['memory'] is None else f'{row["memory"] / 1e6 / megapixel:.0f}'
-                    print(f'| {name} | {size} | {row["seconds"] / megapixel:.3g} | '
+                    print(f'| {name} | {size} | {digits(row["seconds"] / megapixel)} | '
                           f'{row["flop"] / 1e9 / megapixel:.0f} | {memory} |')
     return 0
 

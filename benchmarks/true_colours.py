@@ -9,15 +9,14 @@ So it can be seen how many colours have to be known for a metric to gain. This i
 not a bound: a network that reads puts a colour on the object alone, and draws edges and texture to suit.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 from skimage.color import lab2rgb, rgb2lab
 from tqdm import tqdm
 
+from benchmarks.restorer_parser import restorer_parser
 from tgjar_arch.evaluation.bootstrap import paired_interval
 from tgjar_arch.evaluation.measures import Measure, build_measures, central_half
 from tgjar_arch.evaluation.network_method import restore_jpeg
@@ -89,13 +88,7 @@ def run(restorer: Restorer, images: EvaluationSet, measures: list[Measure], qf: 
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.true_colours', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--weights', required=True, help='file of `tgjar export`, or the name of shipped weights')
-    parser.add_argument('--data', type=Path, default=Path('data/cub/test'), help='test images')
-    parser.add_argument('--qf', type=int, default=1, help='JPEG quality factor')
-    parser.add_argument('--number', type=int, default=100, help='images, evenly spread')
-    args = parser.parse_args(argv)
+    args = restorer_parser('true_colours', __doc__).parse_args(argv)
     measures, _ = build_measures(METRICS)
     images = EvaluationSet(args.data, max_images=args.number)
     scores = run(Restorer.from_pretrained(args.weights), images, measures, args.qf)

@@ -86,7 +86,7 @@ def test_a_row_has_what_it_says_and_nothing_else(label, workspace, tmp_path):
 
     losses = {'l_g_pix': model.cri_pix, 'l_g_gan': model.cri_gan, 'l_g_contrastive': model.cri_contrastive,
               'l_g_damsm': model.cri_damsm}
-    assert model.cri_chroma is None and model.cri_qf is None
+    assert model.cri_chroma is None and model.cri_grid is None and model.cri_qf is None
     assert [loss and loss.loss_weight for loss in losses.values()] == weights
     wanted = {'gfm': {'gfm', 'null_sentence'}, 'lfm': {'lfms', 'null_word'}}
     weights_of = {key.partition('.')[0] for key in model.net_g.state_dict()}

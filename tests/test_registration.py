@@ -99,7 +99,7 @@ def test_names_of_the_design(checkout_report: dict) -> None:
     assert {'TGJARGenerator', 'TGJARDiscriminator', 'LSTMTextEncoder'} <= set(after['arch'])
     assert 'PairedImageTextDataset' in after['dataset']
     assert 'TGJARModel' in after['model']
-    assert {'PerceptualContrastiveLoss', 'DAMSMLoss', 'ChromaBlockLoss'} <= set(after['loss'])
+    assert {'PerceptualContrastiveLoss', 'DAMSMLoss', 'ChromaBlockLoss', 'GridPatternLoss'} <= set(after['loss'])
     assert {'calculate_lpips', 'calculate_pi', 'calculate_ma'} <= set(after['metric'])
 
 

@@ -8,6 +8,8 @@ from basicsr.archs import build_network
 from tiny_model import batch, changed, make, state, step
 
 from tgjar_arch.checkpoint import load_checkpoint, save_atomically
+from tgjar_arch.losses.chroma_loss import chroma_block_error
+from tgjar_arch.losses.grid_loss import grid_pattern_error
 from tgjar_arch.tokenizer import WordTokenizer
 
 
@@ -41,17 +43,20 @@ def test_a_loss_is_present_only_if_its_option_is(opt, without, logged):
 
 
 def test_the_total_is_the_weighted_sum(opt):
-    opt['train']['ema_decay'] = 0
+    opt['train'] |= {'ema_decay': 0, 'chroma_opt': {'type': 'ChromaBlockLoss', 'loss_weight': 5.0},
+                     'grid_opt': {'type': 'GridPatternLoss', 'loss_weight': 7.0, 'blocks': 2}}
     model, data = make(opt), batch(opt)
     model.feed_data(data)
     model.net_t.eval()  # no dropout: two passes are the same
     output = model.net_g(model.lq, model.net_t(model.ids, model.mask))
     total = ((output - model.gt).abs().mean() + model.cri_contrastive(output, model.gt, model.lq)
+             + 5 * chroma_block_error(output, model.gt).mean() + 7 * grid_pattern_error(output, model.gt, 2).mean()
              + 1e-3 * torch.nn.functional.softplus(-model.net_d(output)).mean())
     (expected,) = torch.autograd.grad(total, model.net_g.tail.weight)
     model.optimizer_g.step = lambda *args, **kwargs: None
     model.optimize_parameters(1)
     torch.testing.assert_close(model.net_g.tail.weight.grad, expected, rtol=1e-3, atol=1e-6)
+    assert list(model.get_current_log())[:4] == ['l_g_pix', 'l_g_chroma', 'l_g_grid', 'l_g_contrastive']
 
 
 def test_learns(opt):

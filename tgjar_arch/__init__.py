@@ -34,6 +34,7 @@ from tgjar_arch.datasets import paired_image_text_dataset as _paired_image_text_
 from tgjar_arch.losses import chroma_loss as _chroma_loss  # noqa: E402, F401
 from tgjar_arch.losses import contrastive_loss as _contrastive_loss  # noqa: E402, F401
 from tgjar_arch.losses import damsm_loss as _damsm_loss  # noqa: E402, F401
+from tgjar_arch.losses import grid_loss as _grid_loss  # noqa: E402, F401
 from tgjar_arch.metrics import lpips as _lpips  # noqa: E402, F401
 from tgjar_arch.metrics import pi as _pi  # noqa: E402, F401
 from tgjar_arch.text_features import TextFeatures  # noqa: E402

@@ -24,8 +24,8 @@ from tgjar_arch.text_setup import text_extras
 from tgjar_arch.validation import prepare_metrics, validate
 
 _TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
-               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'chroma_opt', 'reuse_fake',
-               'compile'}
+               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'chroma_opt', 'grid_opt',
+               'reuse_fake', 'compile'}
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -42,6 +42,7 @@ class TGJARModel(SRGANModel):
     | GAN L_G | `gan_opt` (needs `network_d` and `optim_d`) | `l_g_gan`, `l_d_real`, `l_d_fake` |
     | image-text L_IT | `damsm_opt` (needs `network_i`, frozen) | `l_g_damsm` |
     | mean colours of blocks, not of the paper | `chroma_opt` | `l_g_chroma` |
+    | pattern of the JPEG grid, not of the paper | `grid_opt` | `l_g_grid` |
     | quality factor, of FBCNN | `qf_opt` (needs a `network_g` that estimates it) | `l_g_qf` |
 
     `network_g` may be any network of BasicSR's registry; captions go to those whose `forward` has an argument `text`. A
@@ -84,7 +85,8 @@ class TGJARModel(SRGANModel):
             return self.arrange(build_loss(train_opt[key]).to(self.device)) if train_opt.get(key) else None
 
         self.cri_pix, self.cri_contrastive = loss('pixel_opt'), loss('contrastive_opt')
-        self.cri_gan, self.cri_qf, self.cri_chroma = loss('gan_opt'), loss('qf_opt'), loss('chroma_opt')
+        self.cri_gan, self.cri_qf = loss('gan_opt'), loss('qf_opt')
+        self.cri_chroma, self.cri_grid = loss('chroma_opt'), loss('grid_opt')
         if not (self.cri_pix or self.cri_contrastive):
             raise ValueError('train: has neither pixel_opt nor contrastive_opt; TGJARModel needs at least one of them.')
 
@@ -253,10 +255,9 @@ class TGJARModel(SRGANModel):
             if loss.requires_grad:  # L_IT of a batch without any caption is a plain 0
                 torch.autograd.backward(self.scaler.scale(loss), inputs=[image], retain_graph=keep_graph)
 
-        if self.cri_pix is not None:
-            add('l_g_pix', self.cri_pix(image, self.gt))
-        if self.cri_chroma is not None:
-            add('l_g_chroma', self.cri_chroma(image, self.gt))
+        for key, criterion in (('pix', self.cri_pix), ('chroma', self.cri_chroma), ('grid', self.cri_grid)):
+            if criterion is not None:
+                add(f'l_g_{key}', criterion(image, self.gt))
         if self.cri_contrastive is not None:
             add('l_g_contrastive', self.cri_contrastive(image, self.gt, self.lq))
         if self.cri_damsm is not None:
