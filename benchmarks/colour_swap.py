@@ -13,7 +13,6 @@ counts as not moved. The distance of the two words' colours, to compare with, is
 saturated.
 """
 
-import argparse
 import random
 import re
 import sys
@@ -23,6 +22,7 @@ import numpy as np
 from skimage.color import rgb2lab
 from tqdm import tqdm
 
+from benchmarks.restorer_parser import restorer_parser
 from tgjar_arch.datasets.captions import read_captions
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import decode, encode
@@ -90,11 +90,7 @@ def run(restorer: Restorer, cases: list, qf: int, num_shown: int = 6, quiet: boo
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--weights', type=Path, required=True, help='file of `tgjar export`')
-    parser.add_argument('--data', type=Path, default=Path('data/cub/test'), help='test images with captions')
-    parser.add_argument('--qf', type=int, default=1, help='JPEG quality factor')
-    parser.add_argument('--number', type=int, default=50, help='captions that name one colour')
+    parser = restorer_parser('colour_swap', __doc__, 50, 'captions that name one colour')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('-o', '--output', type=Path, default=Path('results/colour_swap.png'), help='picture to write')
     args = parser.parse_args(argv)

@@ -16,26 +16,26 @@ from tqdm import tqdm
 
 from benchmarks.restorer_parser import restorer_parser
 from tgjar_arch.datasets.jpeg import decode
+from tgjar_arch.datasets.quantisation import BLOCK
 from tgjar_arch.evaluation.measures import Measure, build_measures
 from tgjar_arch.evaluation.network_method import restore_jpeg
 from tgjar_arch.evaluation.tables import Table
 from tgjar_arch.evaluation.test_set import EvaluationSet
 from tgjar_arch.restorer import Restorer
 
-GRID = 8  # pixels
 METRICS = ('lpips', 'lpips_squeeze')
 ROWS = ('JPEG', 'restored')
 
 
 def place_means(error: np.ndarray) -> np.ndarray:
     """Mean of `error` (H, W) at each place of the grid that begins at its corner: (8, 8)."""
-    return np.array([[error[y::GRID, x::GRID].mean() for x in range(GRID)] for y in range(GRID)])
+    return np.array([[error[y::BLOCK, x::BLOCK].mean() for x in range(BLOCK)] for y in range(BLOCK)])
 
 
 def windows(image: np.ndarray) -> list[np.ndarray]:
     """Windows (H - 7, W - 7, C) that begin 0 to 7 pixels down and right; the first is on the grid."""
-    height, width = (side - GRID + 1 for side in image.shape[:2])
-    return [np.ascontiguousarray(image[k:k + height, k:k + width]) for k in range(GRID)]
+    height, width = (side - BLOCK + 1 for side in image.shape[:2])
+    return [np.ascontiguousarray(image[k:k + height, k:k + width]) for k in range(BLOCK)]
 
 
 def run(restorer: Restorer, images: EvaluationSet, measures: list[Measure], qf: int,

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-_BLOCK = 8  # pixels of a JPEG block
+BLOCK = 8  # pixels of a JPEG block
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on, rows and columns change places
 
 
@@ -28,7 +28,7 @@ def tables_as_stored(image: Image.Image) -> np.ndarray | None:
     if not tables:
         return None
     ids = sorted(tables)
-    return np.array([tables[ids[0]], tables[ids[min(1, len(ids) - 1)]]], dtype=np.float32).reshape(2, _BLOCK, _BLOCK)
+    return np.array([tables[ids[0]], tables[ids[min(1, len(ids) - 1)]]], dtype=np.float32).reshape(2, BLOCK, BLOCK)
 
 
 def quantisation_tables(content: bytes, path: str) -> np.ndarray:
@@ -68,7 +68,7 @@ def quantisation_maps(tables: np.ndarray, height: int, width: int) -> Tensor:
     Returns:
         (2, height, width) float32, steps / 255: in (0, 1] for 8-bit tables, as the image is.
     """
-    repeat = -(-height // _BLOCK), -(-width // _BLOCK)
+    repeat = -(-height // BLOCK), -(-width // BLOCK)
     maps = np.tile(tables, (1, *repeat))[:, :height, :width]
     return torch.from_numpy(np.ascontiguousarray(maps, dtype=np.float32)).div_(255)
 

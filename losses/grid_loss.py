@@ -4,7 +4,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GRID = 8  # pixels a side of a JPEG block
+from tgjar_arch.datasets.quantisation import BLOCK
 
 
 def grid_pattern_error(output: Tensor, gt: Tensor, blocks: int = 6) -> Tensor:
@@ -33,13 +33,13 @@ def grid_pattern_error(output: Tensor, gt: Tensor, blocks: int = 6) -> Tensor:
     if output.ndim != 4 or output.shape[1] != 3 or output.shape != gt.shape:
         raise ValueError('GridPatternLoss needs output and gt as (N, 3, H, W) of one shape, but got '
                          f'{tuple(output.shape)} and {tuple(gt.shape)}.')
-    rows, columns = (side // GRID for side in output.shape[2:])
+    rows, columns = (side // BLOCK for side in output.shape[2:])
     if not rows or not columns:
-        raise ValueError(f'GridPatternLoss needs sides of {GRID} pixels or more, but got {tuple(output.shape)}.')
-    error = (output - gt)[..., :rows * GRID, :columns * GRID]
-    places = F.pixel_unshuffle(error, GRID)  # (N, 3 * 64, rows, columns): a channel is a colour at one place
-    means = F.avg_pool2d(places, (min(blocks, rows), min(blocks, columns)), stride=1).unflatten(1, (3, GRID**2))
-    return (means - means.mean(dim=2, keepdim=True)).square().mean(dim=(1, 2, 3, 4))
+        raise ValueError(f'GridPatternLoss needs sides of {BLOCK} pixels or more, but got {tuple(output.shape)}.')
+    error = (output - gt)[..., :rows * BLOCK, :columns * BLOCK]
+    places = F.pixel_unshuffle(error, BLOCK)  # (N, 3 * 64, rows, columns): a channel is a colour at one place
+    means = F.avg_pool2d(places, (min(blocks, rows), min(blocks, columns)), stride=1).unflatten(1, (3, BLOCK**2))
+    return means.var(dim=2, correction=0).mean(dim=(1, 2, 3))
 
 
 @LOSS_REGISTRY.register()
