@@ -17,6 +17,7 @@ from tgjar_arch.datasets.quantisation import quantisation_maps, tables_as_stored
 from tgjar_arch.file_captions import clean
 from tgjar_arch.padded import enlarged, enlarged_parts, run_padded
 from tgjar_arch.pictures import open_picture
+from tgjar_arch.self_ensemble import both_parts, restore_both
 from tgjar_arch.shipped import find_weights
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.tiling import can_tile, choose_tile, memory_for, restore_in_tiles, restore_whole, working_bytes
@@ -40,6 +41,8 @@ class Restorer:
         dtype: precision of the generator: None or torch.float32, else torch.bfloat16 or torch.float16. TGJAR's own
             then have their weights in it; of other networks convolutions and matrix products are computed in it
             (autocast). Images, text encoder and the sum with the JPEG image stay in float32.
+        self_ensemble: True restores a picture and its mirror image and takes the mean (`tgjar_arch.self_ensemble`):
+            twice the time, a higher PSNR, softer texture. Of networks that see nothing but the image (and a caption).
 
     Attributes:
         name: of the generator's class, 'TGJARGenerator'.
@@ -47,11 +50,11 @@ class Restorer:
         can_tile: whether pictures of any size are restored in bounded memory; others are restored in one piece.
 
     Raises:
-        ValueError: when a network is unknown, weights do not fit it, or device or dtype cannot be used.
+        ValueError: when a network is unknown, weights do not fit it, or device, dtype or self_ensemble cannot be used.
     """
 
     def __init__(self, weights: ExportedWeights, device: str | torch.device | None = None,
-                 dtype: torch.dtype | None = None) -> None:
+                 dtype: torch.dtype | None = None, self_ensemble: bool = False) -> None:
         self.device = _usable_device(device)
         self.dtype = dtype or torch.float32
         if self.dtype not in (torch.float32, torch.bfloat16, torch.float16):
@@ -65,6 +68,10 @@ class Restorer:
         if unknown := set(self.extra_inputs) - {'qmaps', 'thumbnail'}:
             raise ValueError(f'{self.name} needs {", ".join(sorted(unknown))} besides the image, which only a data set '
                              'gives it; restore with `tgjar test` and an option file.')
+        if self_ensemble and self.extra_inputs:
+            raise ValueError(f'{self.name} is told {", ".join(self.extra_inputs)} of the image, which its mirror image '
+                             'does not have; leave self_ensemble out.')
+        self.self_ensemble = self_ensemble
         self.net_t = self.tokenizer = None
         takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
         self.takes_text = takes_text and getattr(self.net_g, 'uses_text', True) and weights.network_t is not None
@@ -75,13 +82,13 @@ class Restorer:
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str | torch.device | None = None,
-                        dtype: torch.dtype | None = None) -> 'Restorer':
+                        dtype: torch.dtype | None = None, self_ensemble: bool = False) -> 'Restorer':
         """Load weights; nothing in the file is executed.
 
         Args:
             path: a `.safetensors` file of `tgjar export`, or the name of shipped weights (`tgjar_arch.shipped`); None
                 for the shipped default. The variable TGJAR_WEIGHTS is for the command line and is not read here.
-            device, dtype: as of the class.
+            device, dtype, self_ensemble: as of the class.
 
         Raises:
             FileNotFoundError: when there is no such file, and no shipped weights of that name.
@@ -90,7 +97,7 @@ class Restorer:
         device = _usable_device(device)  # before the weights, which would be blamed for it
         path = find_weights(path)
         try:
-            return cls(read_weights(path), device, dtype)
+            return cls(read_weights(path), device, dtype, self_ensemble)
         except _MISFITS as error:
             raise ValueError(f'weights file {path} does not fit the networks it names: {error}') from error
 
@@ -244,6 +251,12 @@ class Restorer:
 
     def _restore_whole(self, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]],
                        extra: Mapping[str, Tensor]) -> Tensor:
+        if self.self_ensemble:
+            return restore_both(lq, lambda x: self._restore_once(x, conditions, extra))
+        return self._restore_once(lq, conditions, extra)
+
+    def _restore_once(self, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]],
+                      extra: Mapping[str, Tensor]) -> Tensor:
         height, width = lq.shape[2:]
         lq = enlarged(lq.to(self.device, torch.float32)).contiguous(memory_format=torch.channels_last)
         extra = {key: enlarged(value) for key, value in extra.items()}
@@ -269,9 +282,15 @@ class Restorer:
             rows, columns = (slice(0, length) for length in size)
             write(rows, columns, self._restore_whole(read(rows, columns), conditions, extra))
             return
-        read, write, size = enlarged_parts(read, write, size)
+        parts = enlarged_parts(read, write, size)
+        passes = both_parts(*parts) if self.self_ensemble else (parts,)
         with torch.no_grad(), self._autocast():
-            restore_in_tiles(self.net_g, read, write, size, self.device, conditions, tile, progress)
+            for k, (read, write, size) in enumerate(passes):
+                def report(done: int, total: int, k: int = k) -> None:
+                    progress(k * total + done, len(passes) * total)
+
+                restore_in_tiles(self.net_g, read, write, size, self.device, conditions, tile,
+                                 report if progress else None)
 
     def _read_extra_inputs(self, image: Image.Image | np.ndarray | None, pixels: np.ndarray,
                            tables: np.ndarray | None) -> dict[str, Tensor]:

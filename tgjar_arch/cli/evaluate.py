@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
                              'packages and weights are there')
     parser.add_argument('--caption-rows', nargs='+', choices=CAPTION_KINDS, default=['right'],
                         help="give networks the image's own caption, another image's, none; a row for each (right)")
+    parser.add_argument('--self-ensemble', action='store_true',
+                        help='give networks another row: the mean of the restored picture and its restored mirror '
+                             'image')
     parser.add_argument('--text', metavar='FOLDER', help='captions, where they do not lie with the originals')
     parser.add_argument('--paper', choices=(*CHOICES, 'none'),
                         help="the paper's figures to stand beside ours; by default those of the data set that the path "
@@ -161,7 +164,8 @@ def _compare(args: argparse.Namespace) -> tuple[list[Table], list[str], Scores, 
         print(f'warning: {line}', file=sys.stderr)
     images = EvaluationSet(args.images, args.crop or None, args.max_images, args.text, args.seed)
     images.check(_progress(args.quiet))
-    methods = build_methods(specs, images, args.qf, args.output, args.caption_rows, args.device, args.overwrite)
+    methods = build_methods(specs, images, args.qf, args.output, args.caption_rows, args.device, args.overwrite,
+                            args.self_ensemble)
     figures = FigureFiles(args.figure, args.captions, args.zoom, images, methods, args.qf,
                           args.output) if args.figure else None  # a mistake in it shows now, not hours later
     measures, left_out = measuring.build_measures(args.metrics)  # after the methods: this may download weights

@@ -201,7 +201,7 @@ def _start(args: argparse.Namespace) -> tuple[Restorer, list[Job], Captioner | N
     jobs = plan(root, files, args.output, suffix)
     if args.caption is None:
         check_metadata(jobs)
-    restorer = Restorer.from_pretrained(weights, args.device, _DTYPES[args.dtype])
+    restorer = Restorer.from_pretrained(weights, args.device, _DTYPES[args.dtype], args.self_ensemble)
     if args.tile and not restorer.can_tile:
         raise ValueError(f'{restorer.name} sees the whole picture and cannot restore tiles without seams; leave --tile '
                          'out.')
@@ -288,6 +288,9 @@ def _parser() -> argparse.ArgumentParser:
     machine.add_argument('--tile', type=_tile, metavar='N',
                          help='side of the tiles in pixels; the result is the same, and memory is bounded; 0: none '
                          '(default: what fits a part of the free memory)')
+    machine.add_argument('--self-ensemble', action='store_true',
+                         help='the mean of the restored picture and its restored mirror image: twice the time, nearer '
+                         'to the original (PSNR), softer texture')
     machine.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the GPU if there is one')
     machine.add_argument('--dtype', choices=tuple(_DTYPES), default='float32',
                          help='precision of the network (default: %(default)s)')

@@ -186,9 +186,11 @@ def quality_warnings(specs: Sequence[Spec], qfs: Sequence[int]) -> list[str]:
 
 
 def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[int], out: str | os.PathLike,
-                  captions: Sequence[str] = ('right',), device: str | None = None,
-                  overwrite: bool = False) -> list[Method]:
+                  captions: Sequence[str] = ('right',), device: str | None = None, overwrite: bool = False,
+                  self_ensemble: bool = False) -> list[Method]:
     """Make the methods of `parse_methods`; a network that takes captions has a row for each kind of `captions`.
+
+    With `self_ensemble` networks have their rows twice, then with that, unless they are told more than the image.
 
     Raises:
         FileNotFoundError, ValueError: as `find_paths` and the methods' classes; or when one folder is named for several
@@ -204,11 +206,10 @@ def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[in
             methods.append(FolderMethod(spec.name, _folders(spec, paths, qfs), images))
             continue
         first = NetworkMethod(spec.name, paths, images, out, captions[0], device, overwrite)
-        methods.append(first if first.takes_text or captions[0] == 'right' else
-                       NetworkMethod(spec.name, paths, images, out, 'right', device, overwrite))
-        if first.takes_text:
-            methods += [NetworkMethod(spec.name, paths, images, out, kind, device, overwrite)
-                        for kind in captions[1:]]
+        kinds = captions if first.takes_text else ['right']
+        methods += [first if (kind, mirrored) == (captions[0], False) else
+                    NetworkMethod(spec.name, paths, images, out, kind, device, overwrite, mirrored)
+                    for mirrored in (False, True)[:1 + (self_ensemble and first.can_mirror)] for kind in kinds]
     return methods
 
 

@@ -58,6 +58,7 @@ class NetworkMethod:
         images: the test set.
         out: folder of the results.
         captions: one of `CAPTION_KINDS`.
+        self_ensemble: restores a picture and its mirror image and takes the mean.
         device: where to compute; None takes the GPU if there is one.
         overwrite: restore again what is there.
 
@@ -66,23 +67,31 @@ class NetworkMethod:
     """
 
     def __init__(self, label: str, files: dict[int, str], images: EvaluationSet, out: str | os.PathLike,
-                 captions: str = 'right', device: str | None = None, overwrite: bool = False) -> None:
-        self.name, self.label = label, label + _CAPTION_LABELS[captions]
+                 captions: str = 'right', device: str | None = None, overwrite: bool = False,
+                 self_ensemble: bool = False) -> None:
+        self.name, self.self_ensemble = label, self_ensemble
+        self.label = label + ', self-ensemble' * self_ensemble + _CAPTION_LABELS[captions]
         self.folder, self.qfs = folder_name(self.label), tuple(files)
         self._files, self._images, self._out = files, images, out
         self._device, self._overwrite = device, overwrite
         self.captions, self._captions = captions, images.captions(captions)
         self._names: dict[str, str] = {}
         for file in dict.fromkeys(files.values()):  # a mistake should show now, not hours later
-            restorer, _ = _cached_restorer(file, device, os.stat(file).st_mtime_ns)
+            restorer, _ = self._load(file)
             self._names[file], self.takes_text = restorer.name, restorer.takes_text
+            self.can_mirror = not restorer.extra_inputs
+
+    def _load(self, file: str) -> tuple[Restorer, str]:
+        return _cached_restorer(file, self._device, self.self_ensemble, os.stat(file).st_mtime_ns)
 
     def describe(self, qf: int) -> str:
-        return f'{self._names[self._files[qf]]}, weights of {self._files[qf]}'
+        mirrored = ', the mean of picture and mirror image' if self.self_ensemble else ''
+        return f'{self._names[self._files[qf]]}, weights of {self._files[qf]}{mirrored}'
 
     def prepare(self, qf: int, names: Sequence[str], progress: Progress) -> dict[str, str]:
         file = self._files[qf]
-        restorer, weights = _cached_restorer(file, self._device, os.stat(file).st_mtime_ns)
+        restorer, weights = self._load(file)
+        weights += ' self-ensemble' * self.self_ensemble
         failed = {}
         for name in progress(names, f'{self.label}, QF {qf}'):
             content = self._images.jpeg(name, qf)
@@ -117,16 +126,17 @@ class NetworkMethod:
     def restore(self, name: str, qf: int, caption: str) -> np.ndarray:
         """Restore one picture by any caption ('' for none), without keeping it; (H, W, 3) uint8 BGR."""
         file = self._files[qf]
-        restorer, _ = _cached_restorer(file, self._device, os.stat(file).st_mtime_ns)
+        restorer, _ = self._load(file)
         return restore_jpeg(restorer, self._images.jpeg(name, qf), caption, name)
 
 
 @lru_cache(maxsize=1)  # rows with right, wrong and no captions share one; two networks may not fit the memory
-def _cached_restorer(file: str, device: str | None, modified: int) -> tuple[Restorer, str]:
-    return load_restorer(file, device)
+def _cached_restorer(file: str, device: str | None, self_ensemble: bool, modified: int) -> tuple[Restorer, str]:
+    return load_restorer(file, device, self_ensemble)
 
 
-def load_restorer(file: str | os.PathLike, device: str | None = None) -> tuple[Restorer, str]:
+def load_restorer(file: str | os.PathLike, device: str | None = None,
+                  self_ensemble: bool = False) -> tuple[Restorer, str]:
     """Load a `.safetensors` file of `tgjar export`, or the networks of a test option file.
 
     Returns:
@@ -144,7 +154,7 @@ def load_restorer(file: str | os.PathLike, device: str | None = None) -> tuple[R
             digest.update(key.encode() + state[key].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
                           .tobytes())
     try:
-        return Restorer(weights, device), digest.hexdigest()
+        return Restorer(weights, device, self_ensemble=self_ensemble), digest.hexdigest()
     except (RuntimeError, TypeError, KeyError) as error:
         lines = [line.strip() for line in str(error).splitlines()[:2]]  # torch's first is a heading
         raise ValueError(f'{file}: the weights do not fit the network: {" ".join(lines)}') from error

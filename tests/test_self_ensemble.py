@@ -1,0 +1,131 @@
+"""Self-ensemble: the mean of a restored picture and its restored mirror image."""
+
+import numpy as np
+import pytest
+import torch
+from photo_files import picture
+from PIL import Image
+from test_evaluate_methods import captions_of, quiet, write_tiny
+from test_qgcn_restore import weights as qgcn  # noqa: F401  a fixture
+from test_restorer import CAPTIONS, by_hand, path, pixels, restorer, tensor  # noqa: F401  fixtures
+from torch.nn import functional as F
+
+import tgjar_arch.restorer
+from tgjar_arch.cli import evaluate, restore
+from tgjar_arch.datasets.jpeg import decode
+from tgjar_arch.evaluation.methods import build_methods, parse_methods
+from tgjar_arch.evaluation.test_set import EvaluationSet
+from tgjar_arch.restorer import Restorer
+from tgjar_arch.self_ensemble import both_parts
+
+
+@pytest.fixture
+def both(path):  # noqa: F811
+    return Restorer.from_pretrained(path, 'cpu', self_ensemble=True)
+
+
+def test_a_mirror_image_gives_the_mirrored_result(restorer, both):  # noqa: F811
+    batch = torch.stack([tensor(np.asarray(picture(48, 40))), torch.rand(3, 40, 48)])
+    torch.testing.assert_close(both(batch.flip(3), CAPTIONS).flip(3), both(batch, CAPTIONS), atol=1e-6, rtol=0)
+    alone = restorer(batch, CAPTIONS)
+    assert (restorer(batch.flip(3), CAPTIONS).flip(3) - alone).abs().max() > 0.01
+    torch.testing.assert_close(both(batch, CAPTIONS), (alone + restorer(batch.flip(3), CAPTIONS).flip(3)) / 2)
+
+
+def test_other_widths_are_filled_up_to_whole_blocks_before(both, restorer, pixels):  # noqa: F811
+    """91 columns and 5 more: without them the mirror image would begin within a block."""
+    filled = F.pad(tensor(pixels)[None], (0, 5, 0, 0), mode='replicate')[0].permute(1, 2, 0)
+    filled = (filled * 255).round().byte().numpy()
+    first, second = (by_hand(restorer, image, CAPTIONS[0]).clamp(0, 1)
+                     for image in (filled, np.ascontiguousarray(filled[:, ::-1])))
+    expected = ((first + second.flip(2)) / 2)[..., :91]
+    torch.testing.assert_close(both(tensor(pixels), CAPTIONS[0]), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize('size', [(91, 75), (160, 70), (17, 130), (5, 90), (130, 3)])
+@pytest.mark.parametrize('strength', [1, 1.5])
+def test_tiles_give_the_whole(both, size, strength):
+    image = np.asarray(picture(*size))
+    whole = both(image, CAPTIONS[0], tile=0, text_strength=strength)
+    calls = []
+    tiled = both(image, CAPTIONS[0], tile=64, text_strength=strength, progress=lambda *count: calls.append(count))
+    assert tiled.shape == image.shape and np.abs(tiled.astype(int) - whole).max() <= 1
+    assert calls == [(k, len(calls)) for k in range(1, len(calls) + 1)] and len(calls) >= 4
+
+
+def test_tiles_of_a_tensor(both, pixels, monkeypatch):  # noqa: F811
+    batch = torch.stack([tensor(pixels), tensor(pixels).flip(1)])
+    whole = both(batch, CAPTIONS, tile=0)
+    monkeypatch.setattr(tgjar_arch.restorer, 'memory_for', lambda device: 2**19)
+    torch.testing.assert_close(both(batch, CAPTIONS), whole, atol=5e-4, rtol=0)
+
+
+def test_parts_cover_the_mirror_image_and_the_picture():
+    """Networks that do nothing, part by part: the mean is the picture, every pixel written once."""
+    image = torch.rand(1, 3, 20, 37)
+    out, written = torch.zeros_like(image), torch.zeros(20, 37)
+
+    def write(rows, columns, result):
+        out[..., rows, columns] = result
+        written[rows, columns] += 1
+
+    mirror, own = both_parts(lambda rows, columns: image[..., rows, columns], write, (20, 37))
+    for read, put, (height, width) in (mirror, own):
+        assert (height, width) == (20, 48)
+        for left in range(0, width, 8):
+            columns = slice(left, left + 8)
+            part = read(slice(0, height), columns)
+            assert part.shape == (1, 3, 20, 8)
+            put(slice(0, height), columns, part)
+    assert (written == 1).all()
+    torch.testing.assert_close(out, image, atol=3e-4, rtol=0)
+    read = mirror[0]
+    assert torch.equal(read(slice(0, 20), slice(0, 48))[..., 11:], image.flip(3))
+    assert torch.equal(read(slice(0, 20), slice(0, 11)), image[..., -1:].expand(-1, -1, -1, 11))
+
+
+def test_networks_that_are_told_more_than_the_image(qgcn, capsys, tmp_path):  # noqa: F811
+    with pytest.raises(ValueError, match='QGCN is told qmaps, thumbnail of the image, which its mirror image does not'):
+        Restorer.from_pretrained(qgcn, 'cpu', self_ensemble=True)
+    Image.fromarray(np.asarray(picture(32, 32))).save(tmp_path / 'a.jpg', quality=5)
+    assert restore.main([str(tmp_path / 'a.jpg'), '-o', str(tmp_path / 'a.png'), '--weights', str(qgcn),
+                         '--self-ensemble']) == 2
+    assert 'leave self_ensemble out' in capsys.readouterr().err
+
+
+def test_command_line(path, both, tmp_path, pixels):  # noqa: F811
+    Image.fromarray(pixels).save(tmp_path / 'a.jpg', quality=5)
+    assert restore.main([str(tmp_path / 'a.jpg'), '-o', str(tmp_path / 'a.png'), '--weights', str(path), '--caption',
+                         CAPTIONS[0], '--self-ensemble', '--quiet']) == 0
+    expected = both(Image.open(tmp_path / 'a.jpg'), CAPTIONS[0])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / 'a.png')), np.asarray(expected))
+
+
+def test_rows_of_evaluate(photos, qgcn, tmp_path):  # noqa: F811
+    """Networks have their rows twice, but for those that cannot; what was restored with and without is told apart."""
+    images = photos(size=80)
+    tiny = write_tiny(tmp_path / 'tiny.safetensors', captions_of(images))
+    found = EvaluationSet(images, 64)
+    methods = build_methods(parse_methods([f'T={tiny}', f'Q={qgcn}'], [1]), found, [1], tmp_path / 'out',
+                            ['right', 'wrong'], 'cpu', self_ensemble=True)
+    assert [method.label for method in methods] == ['T', 'T, wrong captions', 'T, self-ensemble',
+                                                    'T, self-ensemble, wrong captions', 'Q']
+    assert len({method.folder for method in methods}) == 5
+    name = found.names[0]
+    plain, mirrored = methods[0], methods[2]
+    for method in (plain, mirrored):
+        assert method.prepare(1, [name], quiet) == {}
+    assert 'mirror image' in mirrored.describe(1) and 'mirror' not in plain.describe(1)
+    lq = tensor(decode(found.jpeg(name, 1))[..., ::-1].copy())[None]
+    expected = Restorer.from_pretrained(tiny, 'cpu', self_ensemble=True).restore(lq, [mirrored.caption(name)])
+    steps = (expected[0] * 255).round().byte().permute(1, 2, 0).numpy()[..., ::-1]
+    assert np.array_equal(mirrored.image(name, 1), steps) and not np.array_equal(plain.image(name, 1), steps)
+
+
+def test_evaluate_from_the_command_line(photos, tmp_path):
+    images = photos(size=80)
+    tiny = write_tiny(tmp_path / 'tiny.safetensors', captions_of(images))
+    assert evaluate.main([str(images), '-o', str(tmp_path / 'out'), '--method', f'T={tiny}', '--metrics', 'psnr',
+                          '--crop', '64', '--max-images', '2', '--device', 'cpu', '--self-ensemble', '--quiet']) == 0
+    table = (tmp_path / 'out' / 'tables.md').read_text()
+    assert '| T, self-ensemble |' in ' '.join(table.split())
