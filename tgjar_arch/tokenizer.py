@@ -170,15 +170,16 @@ class WordTokenizer:
         return [self._tokenizer.id_to_token(int(i)) for i in ids if i != END_ID]
 
     def _report(self, words: list[str]) -> None:
-        for word in words:
-            if word in _named_unknown or len(_named_unknown) > _MAX_NAMED:
-                continue
-            _named_unknown.add(word)
-            if len(_named_unknown) <= _MAX_NAMED:
-                get_root_logger().warning(f'unknown word {word[:40]!r} is skipped: it is not among the '
-                                          f'{self.vocab_size - 1} words of the tokenizer.')
-            else:
-                get_root_logger().warning(f'more than {_MAX_NAMED} unknown words: further ones are skipped silently.')
+        new = [word for word in dict.fromkeys(words) if word not in _named_unknown]
+        room = _MAX_NAMED - len(_named_unknown)
+        if not new or room < 0:
+            return
+        _named_unknown.update(new)
+        named = [repr(word[:40]) for word in new[:room]]
+        if len(new) > room:
+            named.append(f'and more; from here on they are skipped silently, {_MAX_NAMED} were named')
+        get_root_logger().warning(f'unknown words are skipped (the tokenizer has {self.vocab_size - 1} others): '
+                                  f'{", ".join(named)}.')
 
 
 def pad_ids(ids: Sequence[int], max_words: int, rng: random.Random | None = None) -> tuple[Tensor, Tensor]:
