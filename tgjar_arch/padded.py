@@ -29,7 +29,8 @@ def enlarged_parts(read: Callable[[slice, slice], Tensor], write: Callable[[slic
         return slice(part.start, min(part.stop, length))
 
     def read_enlarged(rows: slice, columns: slice) -> Tensor:
-        # A side below MIN_SIDE is one cell, so that every part begins inside the picture.
+        # A side below MIN_SIDE is one cell (two with self-ensemble), and no part is as small, so that every part
+        # begins inside the picture.
         return enlarged(read(inside(rows, size[0]), inside(columns, size[1])))
 
     def write_inside(rows: slice, columns: slice, result: Tensor) -> None:

@@ -42,7 +42,7 @@ class Restorer:
             then have their weights in it; of other networks convolutions and matrix products are computed in it
             (autocast). Images, text encoder and the sum with the JPEG image stay in float32.
         self_ensemble: True restores a picture and its mirror image and takes the mean (`tgjar_arch.self_ensemble`):
-            twice the time, a higher PSNR, softer texture. Of networks that see nothing but the image (and a caption).
+            twice the time, 6 bytes a pixel more memory in tiles, a higher PSNR, softer texture.
 
     Attributes:
         name: of the generator's class, 'TGJARGenerator'.
@@ -50,7 +50,7 @@ class Restorer:
         can_tile: whether pictures of any size are restored in bounded memory; others are restored in one piece.
 
     Raises:
-        ValueError: when a network is unknown, weights do not fit it, or device, dtype or self_ensemble cannot be used.
+        ValueError: when a network is unknown, weights do not fit it, or device or dtype cannot be used.
     """
 
     def __init__(self, weights: ExportedWeights, device: str | torch.device | None = None,
@@ -68,9 +68,6 @@ class Restorer:
         if unknown := set(self.extra_inputs) - {'qmaps', 'thumbnail'}:
             raise ValueError(f'{self.name} needs {", ".join(sorted(unknown))} besides the image, which only a data set '
                              'gives it; restore with `tgjar test` and an option file.')
-        if self_ensemble and self.extra_inputs:
-            raise ValueError(f'{self.name} is told {", ".join(self.extra_inputs)} of the image, which its mirror image '
-                             'does not have; leave self_ensemble out.')
         self.self_ensemble = self_ensemble
         self.net_t = self.tokenizer = None
         takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
@@ -251,14 +248,15 @@ class Restorer:
 
     def _restore_whole(self, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]],
                        extra: Mapping[str, Tensor]) -> Tensor:
+        lq = lq.to(self.device, torch.float32)
         if self.self_ensemble:
-            return restore_both(lq, lambda x: self._restore_once(x, conditions, extra))
+            return restore_both(lq, extra, lambda x, its: self._restore_once(x, conditions, its))
         return self._restore_once(lq, conditions, extra)
 
     def _restore_once(self, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]],
                       extra: Mapping[str, Tensor]) -> Tensor:
         height, width = lq.shape[2:]
-        lq = enlarged(lq.to(self.device, torch.float32)).contiguous(memory_format=torch.channels_last)
+        lq = enlarged(lq).contiguous(memory_format=torch.channels_last)
         extra = {key: enlarged(value) for key, value in extra.items()}
         with torch.no_grad(), self._autocast():
             if self.can_tile:

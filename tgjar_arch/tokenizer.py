@@ -174,12 +174,13 @@ class WordTokenizer:
         room = _MAX_NAMED - len(_named_unknown)
         if not new or room < 0:
             return
-        _named_unknown.update(new)
-        named = [repr(word[:40]) for word in new[:room]]
+        _named_unknown.update(new[:room + 1])
+        warning = get_root_logger().warning
+        if room:
+            warning(f'unknown words are skipped, not among the {self.vocab_size - 1} of the tokenizer: '
+                    f'{", ".join(repr(word[:40]) for word in new[:room])}.')
         if len(new) > room:
-            named.append(f'and more; from here on they are skipped silently, {_MAX_NAMED} were named')
-        get_root_logger().warning(f'unknown words are skipped (the tokenizer has {self.vocab_size - 1} others): '
-                                  f'{", ".join(named)}.')
+            warning(f'more than {_MAX_NAMED} unknown words: further ones are skipped silently.')
 
 
 def pad_ids(ids: Sequence[int], max_words: int, rng: random.Random | None = None) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,7 @@ def load(weights: Path, args: argparse.Namespace) -> Restorer:
     Raises:
         OSError, ValueError: when the file is no weights file, or its networks take no text.
     """
-    restorer = Restorer.from_pretrained(weights, args.device)
+    restorer = Restorer.from_pretrained(weights, args.device, self_ensemble=args.self_ensemble)
     if not restorer.takes_text:
         raise ValueError(f'{restorer.name} takes no captions, and all pictures would be equal; give --weights of a '
                          'network that does.')
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='refuse pictures with more pixels (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace the figure that is there already')
     parser.add_argument('--tile', type=_tile, metavar='N', help='side of the tiles in pixels, as of `tgjar restore`')
+    parser.add_argument('--self-ensemble', action='store_true', help='as of `tgjar restore`')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the GPU if there is one')
     return parser
 

@@ -49,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--caption-rows', nargs='+', choices=CAPTION_KINDS, default=['right'],
                         help="give networks the image's own caption, another image's, none; a row for each (right)")
     parser.add_argument('--self-ensemble', action='store_true',
-                        help='give networks another row: the mean of the restored picture and its restored mirror '
-                             'image')
+                        help='repeat the rows of networks with the mean of the restored picture and its restored '
+                             'mirror image')
     parser.add_argument('--text', metavar='FOLDER', help='captions, where they do not lie with the originals')
     parser.add_argument('--paper', choices=(*CHOICES, 'none'),
                         help="the paper's figures to stand beside ours; by default those of the data set that the path "

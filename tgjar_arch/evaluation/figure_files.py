@@ -123,7 +123,7 @@ class FigureFiles:
                                  'NAME=WEIGHTS.safetensors of a network that takes text.')
 
     def _guided(self) -> list[NetworkMethod]:
-        """Methods that take text, each once, whatever captions its rows of the tables have."""
+        """Methods that take text, each once, whatever captions its rows of the tables have, without self-ensemble."""
         guided = {method.name: method for method in reversed(self._methods) if getattr(method, 'takes_text', False)}
         return list(reversed(guided.values()))
 

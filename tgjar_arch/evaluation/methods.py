@@ -190,11 +190,11 @@ def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[in
                   self_ensemble: bool = False) -> list[Method]:
     """Make the methods of `parse_methods`; a network that takes captions has a row for each kind of `captions`.
 
-    With `self_ensemble` networks have their rows twice, then with that, unless they are told more than the image.
+    With `self_ensemble` networks have their rows twice, without it and with it.
 
     Raises:
         FileNotFoundError, ValueError: as `find_paths` and the methods' classes; or when one folder is named for several
-            quality factors.
+            quality factors, or a method as a row of another is.
     """
     methods: list[Method] = []
     for spec in find_paths(specs):
@@ -209,7 +209,10 @@ def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[in
         kinds = captions if first.takes_text else ['right']
         methods += [first if (kind, mirrored) == (captions[0], False) else
                     NetworkMethod(spec.name, paths, images, out, kind, device, overwrite, mirrored)
-                    for mirrored in (False, True)[:1 + (self_ensemble and first.can_mirror)] for kind in kinds]
+                    for mirrored in (False, True)[:1 + self_ensemble] for kind in kinds]
+    labels = Counter(method.label for method in methods)
+    if double := next((label for label, count in labels.items() if count > 1), None):
+        raise ValueError(f'two rows would be called {double}; give that --method another name.')
     return methods
 
 

@@ -49,7 +49,8 @@ def restored_path(out: str | os.PathLike, label: str, qf: int, name: str) -> Pat
 class NetworkMethod:
     """A network that restores the test set here; what it restored is kept and used again.
 
-    A restored PNG file says in its text chunk `tgjar` what it was made from (weights, caption and JPEG file); it is
+    A restored PNG file says in its text chunk `tgjar` what it was made from (weights, caption, JPEG file,
+    self-ensemble); it is
     restored again when that has changed.
 
     Args:
@@ -58,9 +59,9 @@ class NetworkMethod:
         images: the test set.
         out: folder of the results.
         captions: one of `CAPTION_KINDS`.
-        self_ensemble: restores a picture and its mirror image and takes the mean.
         device: where to compute; None takes the GPU if there is one.
         overwrite: restore again what is there.
+        self_ensemble: restores a picture and its mirror image and takes the mean.
 
     Raises:
         FileNotFoundError, ValueError: when a file is missing, or is not what its suffix says.
@@ -79,7 +80,6 @@ class NetworkMethod:
         for file in dict.fromkeys(files.values()):  # a mistake should show now, not hours later
             restorer, _ = self._load(file)
             self._names[file], self.takes_text = restorer.name, restorer.takes_text
-            self.can_mirror = not restorer.extra_inputs
 
     def _load(self, file: str) -> tuple[Restorer, str]:
         return _cached_restorer(file, self._device, self.self_ensemble, os.stat(file).st_mtime_ns)
