@@ -90,7 +90,7 @@ def join(logs: Sequence[Curves]) -> tuple[Curves, list[int]]:
 
 
 def draw(curves: Curves, starts: Sequence[int], output: Path, window: int) -> None:
-    """Draw one panel a loss and a metric; the file appears whole or not at all.
+    """Draw one panel a loss and a metric, if that was measured more than once; the file appears whole or not at all.
 
     Raises:
         ImportError: when matplotlib is missing.
@@ -101,7 +101,7 @@ def draw(curves: Curves, starts: Sequence[int], output: Path, window: int) -> No
     except ImportError as error:
         raise ImportError(f"curves need matplotlib ({error}): pip install 'tgjar[plot]'") from error
     panels = [(name, values, True) for name, values in curves.losses.items()]
-    panels += [(name, values, False) for name, values in curves.metrics.items()]
+    panels += [(name, values, False) for name, values in curves.metrics.items() if len(values) > 1]
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.4 * rows), layout='constrained')
@@ -152,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, ImportError) as error:
         print(f'loss_curves: {error}', file=sys.stderr)
         return 2
-    print(f'{args.output}: {", ".join([*curves.losses, *curves.metrics])}; {curves.last} iterations')
+    drawn = [*curves.losses, *(name for name, values in curves.metrics.items() if len(values) > 1)]
+    print(f'{args.output}: {", ".join(drawn)}; {curves.last} iterations')
     return 0
 
 

@@ -63,6 +63,8 @@ def test_the_picture(logs, tmp_path, capsys):
     with Image.open(out) as picture:
         assert picture.width > picture.height and len(picture.convert('RGB').getcolors(1 << 20)) > 50
     assert [path.name for path in out.parent.iterdir()] == ['training.png']
+    assert loss_curves.main([str(logs[0]), '-o', str(out)]) == 0  # measured once: no curve
+    assert ': l_g_pix; 1030 iterations' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('content, message', [(None, 'train_x.log does not exist'), ('nothing', 'has no line "[epoch')])
