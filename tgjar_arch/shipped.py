@@ -10,10 +10,10 @@ DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
 # The best JPEG quality at which each still gains. tgjar_cub_qf1 on 20 of CUB's test images, without captions (PSNR /
 # LPIPS of the JPEG file -> restored): quality 5 24.1 / .329 -> 25.5 / .168, 8 26.2 / .239 -> 26.4 / .156,
 # 10 27.2 / .201 -> 26.7 / .154. tgjar_universal on the same, with captions: 40 32.35 / .047 -> 33.15 / .031,
-# 60 34.00 / .028 -> 34.49 / .022, 75 35.79 / .0156 -> 35.77 / .0159; on 8 of Kodak's images 30 30.37 / .150 ->
-# 30.84 / .093, 50 32.05 / .096 -> 32.35 / .065. tgjar_cub_qf5_10 on the 20 of CUB, without captions: 20 29.82 / .100 ->
-# 30.71 / .066, 30 31.33 / .062 -> 31.52 / .061 (within the error), 40 32.35 / .047 -> 31.97 / .059.
-MAX_QF = {'tgjar_universal': 40, 'tgjar_cub_qf1': 8, 'tgjar_cub_qf5_10': 20}
+# 60 34.00 / .028 -> 34.48 / .022, 75 35.79 / .0156 -> 35.74 / .0166; on 8 of Kodak's images 30 30.37 / .150 ->
+# 30.83 / .093, 50 32.05 / .096 -> 32.33 / .066. tgjar_cub_qf5_10 on the 20 of CUB, without captions: 20 29.82 / .100 ->
+# 31.09 / .051, 30 31.33 / .062 -> 32.31 / .040, 40 32.35 / .047 -> 33.08 / .034.
+MAX_QF = {'tgjar_universal': 40, 'tgjar_cub_qf1': 8, 'tgjar_cub_qf5_10': 40}
 DEFAULT_MAX_QF = 40  # of other weights
 
 
