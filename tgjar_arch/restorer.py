@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tgjar_arch.datasets.quantisation import quantisation_maps, tables_as_stored, thumbnail
 from tgjar_arch.file_captions import clean
-from tgjar_arch.padded import enlarged, enlarged_parts, run_padded
+from tgjar_arch.padded import MIN_SIDE, enlarged, enlarged_parts, run_padded
 from tgjar_arch.pictures import open_picture
 from tgjar_arch.self_ensemble import both_parts, restore_both
 from tgjar_arch.shipped import find_weights
@@ -300,7 +300,8 @@ class Restorer:
                 what = f'a {kind} file' if kind else 'this image, not as opened from a JPEG file,'
                 raise ValueError(f'{self.name} is told the quantisation tables of a JPEG file, and {what} has none; '
                                  'give the JPEG file itself, or take weights of another network.')
-            extra['qmaps'] = quantisation_maps(tables, *pixels.shape[:2])[None].to(self.device)
+            size = (max(side, MIN_SIDE) for side in pixels.shape[:2])  # as `enlarged` fills the picture
+            extra['qmaps'] = quantisation_maps(tables, *size)[None].to(self.device)
         if 'thumbnail' in self.extra_inputs:
             bgr = np.ascontiguousarray(pixels[..., ::-1])
             extra['thumbnail'] = thumbnail(bgr, self.net_g.thumbnail_size)[None].to(self.device)
