@@ -47,6 +47,7 @@ class Restorer:
     Attributes:
         name: of the generator's class, 'TGJARGenerator'.
         takes_text: whether captions have an effect.
+        self_ensemble: as given; may be set.
         can_tile: whether pictures of any size are restored in bounded memory; others are restored in one piece.
 
     Raises:

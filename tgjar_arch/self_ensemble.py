@@ -33,10 +33,14 @@ def restore_both(lq: Tensor, extra: Mapping[str, Tensor],
         restore: images and extra inputs to images of the same size, in [0, 1].
     """
     width = lq.shape[3]
-    full = width + -width % UNIT
+    full = _full(width)
     filled = lq if full == width else F.pad(lq, (0, full - width, 0, 0), mode='replicate')
     own, mirrored = restore(filled, _extra_of(extra, full)), restore(filled.flip(3), _extra_of(extra, full, True))
     return (own + mirrored.flip(3))[..., :width] / 2
+
+
+def _full(width: int) -> int:
+    return width + -width % UNIT
 
 
 def _extra_of(extra: Mapping[str, Tensor], width: int, mirrored: bool = False) -> dict[str, Tensor]:
@@ -62,7 +66,7 @@ def both_parts(read: Callable[[slice, slice], Tensor], write: Callable[[slice, s
         Twice (read, write, size), to be restored in this order, of one size, so that they have as many tiles.
     """
     height, width = size
-    full = width + -width % UNIT
+    full = _full(width)
     kept = torch.empty(1, 3, height, width, dtype=torch.int16)
 
     def read_filled(rows: slice, columns: slice) -> Tensor:

@@ -50,8 +50,7 @@ class NetworkMethod:
     """A network that restores the test set here; what it restored is kept and used again.
 
     A restored PNG file says in its text chunk `tgjar` what it was made from (weights, caption, JPEG file,
-    self-ensemble); it is
-    restored again when that has changed.
+    self-ensemble); it is restored again when that has changed.
 
     Args:
         label: the row.
@@ -82,7 +81,9 @@ class NetworkMethod:
             self._names[file], self.takes_text = restorer.name, restorer.takes_text
 
     def _load(self, file: str) -> tuple[Restorer, str]:
-        return _cached_restorer(file, self._device, self.self_ensemble, os.stat(file).st_mtime_ns)
+        restorer, weights = _cached_restorer(file, self._device, os.stat(file).st_mtime_ns)
+        restorer.self_ensemble = self.self_ensemble  # rows with it and without share the networks
+        return restorer, weights
 
     def describe(self, qf: int) -> str:
         mirrored = ', the mean of picture and mirror image' if self.self_ensemble else ''
@@ -131,12 +132,11 @@ class NetworkMethod:
 
 
 @lru_cache(maxsize=1)  # rows with right, wrong and no captions share one; two networks may not fit the memory
-def _cached_restorer(file: str, device: str | None, self_ensemble: bool, modified: int) -> tuple[Restorer, str]:
-    return load_restorer(file, device, self_ensemble)
+def _cached_restorer(file: str, device: str | None, modified: int) -> tuple[Restorer, str]:
+    return load_restorer(file, device)
 
 
-def load_restorer(file: str | os.PathLike, device: str | None = None,
-                  self_ensemble: bool = False) -> tuple[Restorer, str]:
+def load_restorer(file: str | os.PathLike, device: str | None = None) -> tuple[Restorer, str]:
     """Load a `.safetensors` file of `tgjar export`, or the networks of a test option file.
 
     Returns:
@@ -154,7 +154,7 @@ def load_restorer(file: str | os.PathLike, device: str | None = None,
             digest.update(key.encode() + state[key].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
                           .tobytes())
     try:
-        return Restorer(weights, device, self_ensemble=self_ensemble), digest.hexdigest()
+        return Restorer(weights, device), digest.hexdigest()
     except (RuntimeError, TypeError, KeyError) as error:
         lines = [line.strip() for line in str(error).splitlines()[:2]]  # torch's first is a heading
         raise ValueError(f'{file}: the weights do not fit the network: {" ".join(lines)}') from error
