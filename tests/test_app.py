@@ -38,9 +38,10 @@ def jpeg(photos, tmp_path: Path) -> str:
     return str(file)
 
 
-def restore(path: str | None, caption: str, strength: float, restorer: Restorer, folder: Path) -> tuple:
-    return app.restore(path, caption, strength, restorer=restorer, limits=LIMITS, folder=folder, lock=threading.Lock(),
-                       progress=lambda *_, **__: None)
+def restore(path: str | None, caption: str, strength: float, restorer: Restorer, folder: Path,
+            self_ensemble: bool = False) -> tuple:
+    return app.restore(path, caption, strength, self_ensemble, restorer=restorer, limits=LIMITS, folder=folder,
+                       lock=threading.Lock(), progress=lambda *_, **__: None)
 
 
 def test_an_upload_shows_its_caption_and_quality(jpeg: str) -> None:
@@ -70,6 +71,17 @@ def test_restores_what_the_api_restores(jpeg: str, restorer: Restorer, tmp_path:
     assert 'none of its words is known' in restore(jpeg, 'xyzzy', 1., restorer, tmp_path)[2]
     assert 'unknown: xyzzy' in restore(jpeg, 'a brown xyzzy', 1., restorer, tmp_path)[2]
     assert 'cut to the first 18' in restore(jpeg, 'brown ' * 30, 1., restorer, tmp_path)[2]
+
+
+def test_self_ensemble_holds_for_the_request_that_asks_for_it(jpeg: str, restorer: Restorer, tmp_path: Path) -> None:
+    once = restore(jpeg, 'a brown cat', 1., restorer, tmp_path)
+    twice = restore(jpeg, 'a brown cat', 1., restorer, tmp_path, self_ensemble=True)
+    again = restore(jpeg, 'a brown cat', 1., restorer, tmp_path)
+    pixels = np.asarray(Image.open(jpeg).convert('RGB'))
+    assert np.array_equal(twice[0][1], Restorer.from_pretrained('tgjar_universal', 'cpu', self_ensemble=True)(
+        pixels, 'a brown cat'))
+    assert 'twice (self-ensemble)' in twice[2] and 'self-ensemble' not in again[2]
+    assert np.array_equal(again[0][1], once[0][1]) and not np.array_equal(twice[0][1], once[0][1])
 
 
 def test_a_turned_photo_comes_out_upright(jpeg: str, restorer: Restorer, tmp_path: Path) -> None:
@@ -170,6 +182,9 @@ def test_in_a_browser(address: str, jpeg: str, tmp_path: Path) -> None:
             page.click('#result')
         with Image.open(download.value.path()) as result:
             assert result.size == (96, 96) and result.format == 'PNG'
+        page.check('#twice input')
+        page.click('#restore')
+        page.wait_for_function("document.querySelector('#note').innerText.includes('twice (self-ensemble)')")
         page.screenshot(path=tmp_path / 'page.png')
 
         page.reload()

@@ -99,14 +99,15 @@ def show(path: str | None, limits: Limits) -> tuple[tuple[np.ndarray, np.ndarray
     return (picture, picture), caption.text, facts
 
 
-def restore(path: str | None, caption: str | None, strength: float, *, restorer: Restorer, limits: Limits, folder: Path,
-            lock: threading.Lock, progress: Callable) -> tuple:
+def restore(path: str | None, caption: str | None, strength: float, self_ensemble: bool = False, *, restorer: Restorer,
+            limits: Limits, folder: Path, lock: threading.Lock, progress: Callable) -> tuple:
     """Restore an upload.
 
     Args:
         path: the uploaded file.
         caption: what it shows; empty for none.
         strength: as `text_strength` of `Restorer`.
+        self_ensemble: as of `Restorer`, whose own it becomes.
         restorer: the networks, of which `lock` lets one request at a time have the use.
         limits: what is accepted.
         folder: for the file to download.
@@ -127,6 +128,7 @@ def restore(path: str | None, caption: str | None, strength: float, *, restorer:
                        print_exception=False)
     try:
         with lock:
+            restorer.self_ensemble = self_ensemble
             restored = restorer(photo.pixels, caption, text_strength=float(strength),
                                 tables=photo.jpeg.tables if photo.jpeg else None,
                                 progress=lambda done, total: progress((done, total), unit='tiles'))
@@ -135,7 +137,8 @@ def restore(path: str | None, caption: str | None, strength: float, *, restorer:
     target = Path(tempfile.mkdtemp(dir=folder)) / f'{Path(path).stem}_restored.png'
     write_picture(target, photo.upright(restored), photo)
     difference = np.abs(restored.astype(np.int16) - photo.pixels).mean()
-    note = f'Restored {_with_caption(restorer, caption, strength)}; {difference:.1f} of 255 changed on average.'
+    how = _with_caption(restorer, caption, strength) + (', twice (self-ensemble)' if self_ensemble else '')
+    note = f'Restored {how}; {difference:.1f} of 255 changed on average.'
     return (upright_srgb(photo, photo.pixels), upright_srgb(photo, restored)), str(target), note
 
 
@@ -170,8 +173,9 @@ def build(restorer: Restorer, limits: Limits, folder: Path, name: str) -> gr.Blo
     run = partial(restore, restorer=restorer, limits=limits, folder=folder, lock=threading.Lock())
 
     # Gradio finds its progress bar among the defaults of the function it is given, not behind `partial`.
-    def on_restore(path: str | None, caption: str | None, strength: float, bar: gr.Progress = _BAR) -> tuple:
-        pictures, target, text = run(path, caption, strength, progress=bar)
+    def on_restore(path: str | None, caption: str | None, strength: float, self_ensemble: bool,
+                   bar: gr.Progress = _BAR) -> tuple:
+        pictures, target, text = run(path, caption, strength, self_ensemble, progress=bar)
         return pictures, gr.DownloadButton(value=target, interactive=True), text
 
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
@@ -185,6 +189,8 @@ def build(restorer: Restorer, limits: Limits, folder: Path, name: str) -> gr.Blo
                 strength = gr.Slider(0, MAX_STRENGTH, 1., step=0.1, label='Text strength', elem_id='strength',
                                      info='0: without the caption, 1: as trained, above: the caption counts more',
                                      interactive=restorer.takes_text)
+                twice = gr.Checkbox(restorer.self_ensemble, label='Self-ensemble', elem_id='twice',
+                                    info='twice the time: nearer to the original, softer texture')
                 button = gr.Button('Restore', variant='primary', elem_id='restore')
                 download = gr.DownloadButton('Save the result (PNG)', interactive=False, elem_id='result')
             with gr.Column(scale=3):
@@ -198,7 +204,7 @@ def build(restorer: Restorer, limits: Limits, folder: Path, name: str) -> gr.Blo
         # `change` comes of an upload, of an example and of the cross that removes a file.
         file.change(lambda: (gr.DownloadButton(value=None, interactive=False), ''), None, [download, note]).then(
             partial(show, limits=limits), file, [slider, caption, facts], show_progress='minimal')
-        gr.on([button.click, caption.submit], on_restore, [file, caption, strength], [slider, download, note],
+        gr.on([button.click, caption.submit], on_restore, [file, caption, strength, twice], [slider, download, note],
               concurrency_limit=1)
     return page.queue(max_size=16)
 
