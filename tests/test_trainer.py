@@ -158,6 +158,13 @@ MISTAKES = {  # what is changed: (section, key, value), and what the line must s
     'loss': (('train', 'pixel_opt', 'type', 'L2Loss'), "train:pixel_opt:type: there is no 'L2Loss'. Did you mean"),
     'loss key': (('train', 'pixel_opt', 'weight', 1), "L1Loss has no key 'weight'."),
     'metric': (('val', 'metrics', 'psnr', 'type', 'psnr'), "val:metrics:psnr:type: there is no 'psnr'."),
+    'metric key': (('val', 'metrics', 'psnr', 'test_y_chanel', True),
+                   "val:metrics:psnr: calculate_psnr has no key 'test_y_chanel'. Did you mean test_y_channel?"),
+    'no image': (('val', 'metrics', 'psnr', 'img2', 'x.png'), 'There are: crop_border, input_order, test_y_channel, '
+                 'better.'),
+    'top key': (('manul_seed', 3), 'nothing reads the key manul_seed. Did you mean manual_seed?'),
+    'top section': (('datsets', {}), 'nothing reads the key datsets. Did you mean datasets?'),
+    'logger': (('logger', 'prnt_freq', 3), 'nothing reads the key logger:prnt_freq. Did you mean logger:print_freq?'),
     'required': (('train', 'total_iter', None), 'the key train:total_iter is missing or empty'),
     'name': (('name', 12), 'name: 12 must be text; put it in quotes'),
     'device': (('num_gpu', 'one'), "num_gpu: 'one' must be auto or a number"),
@@ -179,6 +186,13 @@ def test_mistakes_end_in_one_line(change: tuple, said: str, workspace: Path,
     assert error.startswith('tgjar train: bad.yml: ') and said in error
     assert error.count('\n') == 1
     assert not Path('experiments').exists()
+
+
+def test_keys_that_other_code_may_read_stay() -> None:
+    options = copy.deepcopy(OPTIONS) | {'my_model_notes': {'a': 1}, 'network_mine': None}
+    options['logger']['wandb'] = options['logger']['my_board'] = None
+    options['val']['metrics']['psnr']['better'] = 'higher'
+    option_files.check_options(options, 'f.yml', is_train=True)
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [

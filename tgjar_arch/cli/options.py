@@ -10,7 +10,7 @@ import difflib
 import inspect
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ REQUIRED_TEST = ('val:save_img',)
 STAGE_1 = dict.fromkeys(('path:pretrain_network_t', 'path:pretrain_network_i'), (
     'They come from stage 1, options/train_damsm_*.yml. Without it: --force_yml train:train_network_t=true '
     'path:pretrain_network_t=~ train:damsm_opt=~'))
+# What BasicSR reads. Others stay, for a model may read its own; but what is nearly one of these is one misspelt.
+TOP = {*REQUIRED, 'manual_seed', 'train', 'val', 'logger', 'dist_params', 'scale', 'find_unused_parameters', 'plugin'}
+LOGGER = {'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}
 FILES = {  # keys of a dataset that name files, and what to do when they are missing
     'dataroot_gt': 'See the README for how to get the data.',
     'dataroot_lq': 'See the README for how to get the data.',
@@ -150,7 +153,7 @@ def override(options: dict[str, Any], entries: Iterable[str], path: str) -> tupl
 
 
 def check_options(options: dict[str, Any], path: str, is_train: bool) -> None:
-    """Check what BasicSR needs of an option file, every `type`, and the keys of networks and losses.
+    """Check what BasicSR needs of an option file, every `type`, and the keys of networks, losses and metrics.
 
     Raises:
         OptionError: the first mistake found.
@@ -158,6 +161,8 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> None:
     required = [*REQUIRED, *(REQUIRED_TRAIN if is_train else REQUIRED_TEST)]
     if is_train and options.get('val') is not None:
         required += ['val:val_freq', 'val:save_img']
+    _check_spelling(options, TOP, '', path)
+    _check_spelling(options.get('logger'), LOGGER, 'logger:', path)
     for key in required:
         if _look_up(options, key) is None:
             raise OptionError(f'{path}: the key {key} is missing or empty.')
@@ -184,6 +189,8 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> None:
                               f'{options["model_type"]} does not compute; TGJARModel does, with any network_g.')
         if is_constructor:
             _check_keys(entry, block, key, path)
+        elif registry is METRIC_REGISTRY and entry.__module__.partition('.')[0] in ('basicsr', 'tgjar_arch'):
+            _check_keys(entry, block, key, path, {'img', 'img2'}, {'better'})
 
 
 def check_files(options: dict[str, Any], path: str, resumes: bool) -> None:
@@ -238,14 +245,28 @@ def _registered(name: str, registry: Registry, key: str, path: str) -> Any:
                       'A class of a plugin needs its plugin: line at the top of the file.')
 
 
-def _check_keys(entry: Any, block: dict[str, Any], key: str, path: str) -> None:
-    parameters = inspect.signature(entry).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+def _check_keys(entry: Any, block: dict[str, Any], key: str, path: str, given: Collection[str] = (),
+                others: Collection[str] = ()) -> None:
+    """Compare keys with what a class or function takes, but for what it is `given`; `others` are read elsewhere.
+
+    A class that takes any keyword may read any. BasicSR's metrics take any and read none but those they name.
+    """
+    parameters = inspect.signature(entry).parameters.values()
+    if not given and any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
+    named = [parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    known = [*dict.fromkeys([name for name in named if name not in given] + [*others])]
     for name in block:
-        if name != 'type' and name not in parameters:
+        if name != 'type' and name not in known:
             raise OptionError(f'{path}: {key}: {block["type"]} has no key {name!r}.'
-                              f'{_did_you_mean(name, parameters, show_all=True)}')
+                              f'{_did_you_mean(name, known, show_all=True)}')
+
+
+def _check_spelling(block: Any, known: Collection[str], section: str, path: str) -> None:
+    for name in map(str, block if isinstance(block, dict) else ()):
+        if name not in known and not name.startswith('network_'):
+            if near := difflib.get_close_matches(name, known, n=1, cutoff=.8):
+                raise OptionError(f'{path}: nothing reads the key {section}{name}. Did you mean {section}{near[0]}?')
 
 
 def _did_you_mean(name: str, known: Iterable[str], show_all: bool = False) -> str:
