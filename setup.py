@@ -37,7 +37,7 @@ setup(
         'tgjar_arch.options': 'options',
     },
     package_data={
-        'tgjar_arch': ['py.typed', 'weights/*.safetensors'],
+        'tgjar_arch': ['py.typed', 'weights/*.safetensors', 'weights/*.md'],
         'tgjar_arch.datasets.prepare': ['*.json'],
         'tgjar_arch.demo': ['*.json'],
         'tgjar_arch.options': ['*.yml'],

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tgjar_arch.cli import doctor
+from tgjar_arch.metrics.fid import INCEPTION_FILE
 
 BROKEN = b"""import torch
 # from torchvision.transforms.functional_tensor import rgb_to_grayscale, as a comment
@@ -103,6 +104,15 @@ def test_all_in_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert lines['All'] == 'in order.'
 
 
+def test_downloads_have_the_names_torchvision_gives_them() -> None:
+    from torchvision.models import get_model_weights
+
+    for trunk, model in {'ALEX': 'alexnet', 'VGG': 'vgg16', 'SQUEEZE': 'squeezenet1_1'}.items():
+        url = get_model_weights(model).IMAGENET1K_V1.url
+        assert doctor.METRIC_WEIGHTS[f'TGJAR_LPIPS_{trunk}'][1] == url.rpartition('/')[2]
+    assert doctor.METRIC_WEIGHTS['TGJAR_FID_INCEPTION'][1] == INCEPTION_FILE
+
+
 def test_what_to_do_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(doctor, 'stock_import_error',
                         lambda: "ModuleNotFoundError: No module named 'torchvision.transforms.functional_tensor'")
@@ -121,9 +131,15 @@ def test_weights_of_metrics_that_are_not_where_they_are_said_to_be(monkeypatch: 
     monkeypatch.setattr(doctor, 'stock_import_error', lambda: None)
     monkeypatch.setenv('TGJAR_LPIPS_ALEX', str(there))
     monkeypatch.setenv('TGJAR_NRQM', str(tmp_path / 'gone.mat'))
-    monkeypatch.delenv('TGJAR_FID_INCEPTION', raising=False)
+    hub = tmp_path / 'torch' / 'hub'
+    (hub / 'checkpoints').mkdir(parents=True)
+    (hub / 'checkpoints' / 'vgg16-397923af.pth').touch()
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(hub))
+    for variable in ('TGJAR_FID_INCEPTION', 'TGJAR_LPIPS_VGG'):
+        monkeypatch.delenv(variable, raising=False)
     assert doctor.main([]) == 1
     out, err = capsys.readouterr()
     assert f'LPIPS alex     weights from TGJAR_LPIPS_ALEX={there}' in out
-    assert 'FID            weights downloaded once, or from TGJAR_FID_INCEPTION' in out
+    assert 'FID            no weights yet: downloaded when they are needed, or from TGJAR_FID_INCEPTION' in out
+    assert f'LPIPS vgg      weights {hub / "checkpoints" / "vgg16-397923af.pth"}' in out
     assert f'TGJAR_NRQM names {tmp_path / "gone.mat"}, which does not exist' in err and 'ALEX' not in err

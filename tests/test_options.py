@@ -2,6 +2,7 @@
 
 import re
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import yaml
@@ -195,6 +196,14 @@ def test_baselines_differ_in_little_but_the_network(net, data):
     }[net] | ({'name'} if net != 'edsr' else set())
     found = differing(load(option_file(f'train_edsr_{data}')), load(option_file(f'train_{net}_{data}')))
     assert {key for key in found if not key.startswith('network_g')} == allowed
+
+
+def test_unpacked_text_encoders_have_their_own_vocabulary(file):
+    """`tgjar unpack` writes net_t_latest.pth and tokenizer.json into one folder; another vocabulary is refused."""
+    opt = load(file)
+    weights = Path(opt['path'].get('pretrain_network_t') or '')
+    if weights.parent.name not in ('', 'models'):
+        assert {dataset['tokenizer'] for dataset in opt['datasets'].values()} == {f'{weights.parent}/tokenizer.json'}
 
 
 def test_entries_in_comments_change_keys_that_exist(file):

@@ -17,12 +17,17 @@ from pathlib import Path
 
 import tgjar_arch
 from tgjar_arch.compat import INSTALL_BASICSR
-from tgjar_arch.shipped import shipped
+from tgjar_arch.shipped import FOLDER, shipped
 
 LIBRARIES = ('torch', 'torchvision', 'basicsr', 'mmengine', 'numpy', 'opencv-python', 'lpips', 'tokenizers',
              'transformers', 'safetensors')
-METRIC_WEIGHTS = {'TGJAR_LPIPS_ALEX': 'LPIPS alex', 'TGJAR_LPIPS_VGG': 'LPIPS vgg',
-                  'TGJAR_LPIPS_SQUEEZE': 'LPIPS squeeze', 'TGJAR_FID_INCEPTION': 'FID', 'TGJAR_NRQM': 'Ma (for PI)'}
+METRIC_WEIGHTS = {  # variable that names a file, metric, and the name under which it is downloaded
+    'TGJAR_LPIPS_ALEX': ('LPIPS alex', 'alexnet-owt-7be5be79.pth'),
+    'TGJAR_LPIPS_VGG': ('LPIPS vgg', 'vgg16-397923af.pth'),
+    'TGJAR_LPIPS_SQUEEZE': ('LPIPS squeeze', 'squeezenet1_1-b8a52dc0.pth'),
+    'TGJAR_FID_INCEPTION': ('FID', 'weights-inception-2015-12-05-6726825d.pth'),
+    'TGJAR_NRQM': ('Ma (for PI)', 'NRQM_model.mat'),
+}
 REGISTRIES = ('arch', 'dataset', 'model', 'loss', 'metric')
 
 _BROKEN_IMPORT = re.compile(rb'^from torchvision\.transforms\.functional_tensor import rgb_to_grayscale(?=\s*$)', re.M)
@@ -63,10 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(kind, ' '.join(names) or 'nothing registered')
         if not names:
             to_do.append(f'No {kind} is registered by tgjar_arch, so files of it are missing: install it again.')
-    _say('weights', ' '.join(shipped()) or 'none shipped; make some with `tgjar export`')
-    for variable, metric in METRIC_WEIGHTS.items():
+    _say('weights', f'{" ".join(shipped())}  {FOLDER}' if shipped() else 'none shipped; make some with `tgjar export`')
+    for variable, (metric, name) in METRIC_WEIGHTS.items():
         path = os.environ.get(variable)
-        _say(metric, f'weights from {variable}={path}' if path else f'weights downloaded once, or from {variable}')
+        _say(metric, f'weights from {variable}={path}' if path else downloaded(name) or
+             f'no weights yet: downloaded when they are needed, or from {variable}')
         if path and not Path(path).expanduser().is_file():
             to_do.append(f'{variable} names {path}, which does not exist: correct it, or unset it.')
 
@@ -142,6 +148,15 @@ def device() -> str:
         return f'CPU, {torch.get_num_threads()} threads (torch finds no CUDA device)'
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return f'{", ".join(names)} (CUDA {torch.version.cuda})'
+
+
+def downloaded(name: str) -> str | None:
+    """Where a download of weights lies: below torch's hub folder, in `checkpoints` or a package's own folder."""
+    try:
+        from torch.hub import get_dir
+    except ImportError:
+        return None
+    return next((f'weights {path}' for path in sorted(Path(get_dir()).glob(f'*/{name}'))), None)
 
 
 def _version(name: str) -> str | None:

@@ -73,7 +73,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
         "BasicSR's tester: writes results/NAME") + ' into the working directory.')
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
-                        help='pytorch under torchrun, which starts `-m tgjar_arch train -opt FILE --launcher pytorch`')
+                        help='pytorch under torchrun, which starts '
+                        f'`-m tgjar_arch {command} -opt FILE --launcher pytorch`')
     parser.add_argument('--auto_resume', action='store_true', help='go on from the newest state, if there is one')
     parser.add_argument('--debug', action='store_true', help='log every iteration, validate every 8; show tracebacks')
     parser.add_argument('--local_rank', type=int, default=0, help='set by the launcher')
