@@ -13,6 +13,7 @@ import cv2
 import pytest
 import torch
 import yaml
+from basicsr.models.sr_model import SRModel
 
 from tgjar_arch.cli import options as option_files
 from tgjar_arch.cli import trainer
@@ -112,6 +113,37 @@ def test_every_iteration_runs_however_few_images(workspace: Path) -> None:
     assert re.findall(r'iter:\s+(\d+), lr', output) == [str(i) for i in range(1, 10)]
     output = tgjar('train', '-opt', 'tiny.yml', '--auto_resume', '--force_yml', 'train:total_iter=11', *few)
     assert re.findall(r'iter:\s+(\d+), lr', output) == ['10', '11']
+
+
+def test_a_resumed_epoch_goes_on_with_its_remaining_images(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every image once an epoch, whenever the training was stopped, and other crops than in the first iterations."""
+    seen: list[tuple[str, torch.Tensor]] = []
+
+    def feed(model: SRModel, data: dict) -> None:
+        if data['gt'].shape[-1] == 32:  # no whole image, as validated
+            seen.append((Path(data['gt_path'][0]).stem, data['gt']))
+        original(model, data)
+
+    original = SRModel.feed_data
+    monkeypatch.setattr(SRModel, 'feed_data', feed)
+    common = ['-opt', 'tiny.yml', '--force_yml', 'logger:save_checkpoint_freq=1', 'val:val_freq=1000']
+    for total in (1, 2, 6, 7):
+        assert main(['train', *common, f'train:total_iter={total}', *['--auto_resume'] * (total > 1)]) == 0
+    whole, seen[:] = seen[:], []
+    assert [len({name for name, _ in whole[k:k + 3]}) for k in (0, 3)] == [3, 3] and len(whole) == 7
+    assert main(['train', *common, 'train:total_iter=7', 'name=at_once']) == 0
+    assert [name for name, _ in whole] == [name for name, _ in seen]
+    assert not any(torch.equal(a[1], b[1]) for a, b in zip(whole[1:], seen[1:], strict=True))
+
+
+def test_too_few_images_for_all_processes_are_named(workspace: Path, capsys: pytest.CaptureFixture[str],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    create = basicsr.train.create_train_val_dataloader
+    monkeypatch.setattr(basicsr.train, 'create_train_val_dataloader',
+                        lambda opt, logger: create(opt | {'world_size': 4}, logger))
+    monkeypatch.setattr(trainer, '_large_enough', lambda build, path: build)
+    assert main(['train', '-opt', 'tiny.yml', '--force_yml', 'datasets:train:batch_size_per_gpu=2']) == 2
+    assert 'fewer than its batch of 2' in capsys.readouterr().err
 
 
 def test_torchrun_on_the_cpu(workspace: Path) -> None:

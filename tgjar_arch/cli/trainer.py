@@ -8,6 +8,7 @@
 | `--force_yml train:optim_g:lr=1e-4` sets a text | a number |
 | a mistake in the option file is a traceback, after the old experiment was moved away | one line, before |
 | few images: training ends early, for epochs are counted with a last batch that is dropped | all iterations |
+| resumed in the middle of an epoch: its first images once more, with the same crops and captions | its remaining ones |
 
 The changes hold while the pipeline runs; no file and no other code is touched.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import math
 import os
 import sys
@@ -27,7 +29,9 @@ from typing import Any
 import basicsr.utils.options
 import torch.distributed
 import torch.multiprocessing
+from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.models.base_model import BaseModel
+from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import master_only
 from torch.nn.parallel import DistributedDataParallel
 
@@ -113,8 +117,9 @@ def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) ->
         changes.append((module, 'copy_opt_file', _by_one_process(module.copy_opt_file)))
         resumed: dict[str, Any] = {}
         changes.append((module, 'load_resume_state', _noted(load_resume_state, resumed)))
+        changes.append((module, 'EnlargedSampler', ContinuedSampler))
         changes.append((module, 'create_train_val_dataloader',
-                        _with_enough_epochs(module.create_train_val_dataloader, resumed)))
+                        _with_enough_epochs(module.create_train_val_dataloader, resumed, arguments.opt)))
     with _replaced(changes):
         (module.train_pipeline if is_train else module.test_pipeline)(os.getcwd())
 
@@ -158,17 +163,45 @@ def _noted(load: Callable[[dict], dict | None], resumed: dict[str, Any]) -> Call
     return noted
 
 
-def _with_enough_epochs(create: Callable[..., tuple], resumed: dict[str, Any]) -> Callable[..., tuple]:
-    """Let BasicSR's loop over the epochs 0 to `total_epochs` reach `total_iter`.
+class ContinuedSampler(EnlargedSampler):
+    """BasicSR's sampler, which leaves out what an epoch had already before the training was resumed.
+
+    Attributes:
+        begun: that epoch.
+        seen: how many images of it this process has had.
+    """
+
+    begun, seen = 0, 0
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(super().__iter__(), self.seen if self.epoch == self.begun else 0, None)
+
+
+def _with_enough_epochs(create: Callable[..., tuple], resumed: dict[str, Any], path: str) -> Callable[..., tuple]:
+    """Let BasicSR's loop over the epochs 0 to `total_epochs` reach `total_iter`, and resumed go on in its epoch.
 
     BasicSR counts the last, smaller batch of an epoch, which its loader drops: with 3 images in batches of 2 it runs
-    half the iterations, and resumed it may run none.
+    half the iterations, and resumed it may run none. It also seeds as at the first start, so that a resumed training
+    would draw the same crops and captions again.
     """
 
     def with_enough_epochs(opt: dict, logger: Any) -> tuple:
         train_loader, train_sampler, val_loaders, total_epochs, total_iters = create(opt, logger)
-        missing = total_iters - resumed.get('iter', 0)
-        needed = resumed.get('epoch', 0) + math.ceil(missing / len(train_loader)) - 1  # the loop's end is included
+        if not len(train_loader):
+            raise OptionError(f'{path}: datasets:train: {len(train_sampler)} images for each of {opt["world_size"]} '
+                              f'processes are fewer than its batch of {train_loader.batch_size} (batch_size_per_gpu of '
+                              f'each of its {max(opt["num_gpu"], 1)} devices); lower batch_size_per_gpu, raise '
+                              'dataset_enlarge_ratio, or use fewer.')
+        seen, missing = 0, total_iters
+        if resumed:
+            seen = resumed['iter'] - resumed['epoch'] * len(train_loader)
+            if not 0 <= seen <= len(train_loader):  # the epochs had another length
+                seen = resumed['iter'] % len(train_loader)
+            train_sampler.begun, train_sampler.seen = resumed['epoch'], seen * train_loader.batch_size
+            missing -= resumed['iter']
+            set_random_seed(opt['manual_seed'] + opt['rank'] + resumed['iter'])
+        # The loop's end is included.
+        needed = resumed.get('epoch', 0) + math.ceil((missing + seen) / len(train_loader)) - 1
         return train_loader, train_sampler, val_loaders, max(total_epochs, needed), total_iters
 
     return with_enough_epochs
