@@ -1,5 +1,6 @@
 import json
 import logging
+import math
 from copy import deepcopy
 from datetime import timedelta
 
@@ -218,6 +219,30 @@ def test_images_without_a_caption_do_not_count(opt, photos):
     assert results['r_precision'] == 1 and all(torch.isfinite(torch.tensor(list(results.values()))))
 
 
+def test_what_cannot_be_measured_ends_no_training(opt, photos, caplog):
+    """A broken image is left out and named; R-precision of one class is no number, and never the best."""
+    root = photos(size=64, folder='one_class')
+    lines = [json.loads(line) | {'class_id': 3} for line in (root / 'metadata.jsonl').read_text().splitlines()]
+    (root / 'metadata.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
+    broken, *others = sorted(root.glob('*.png'))
+    broken.write_bytes(broken.read_bytes()[:200])
+    opt['datasets']['val']['dataroot_gt'] = str(root)
+    model = make(opt)
+    logger = logging.getLogger('basicsr')
+    logger.addHandler(caplog.handler)
+    try:
+        results = validate(model, opt, 5)
+        for file in others:
+            file.write_bytes(file.read_bytes()[:200])
+        validate(model, opt, 6)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert math.isnan(results['r_precision']) and math.isfinite(results['word_loss'])
+    assert model.best_metric_results['val']['r_precision']['iter'] == -1
+    assert f'{broken.name}' in caplog.text and 'R-precision needs' in caplog.text
+    assert 'none of its images can be read' in caplog.text
+
+
 def test_test_mode_measures_given_checkpoints(opt, tmp_path, caplog):
     model = make(opt)
     step(model, batch(opt), 3)
@@ -285,6 +310,7 @@ def test_stage_2_takes_the_text_encoder(opt, tmp_path):
     (lambda opt: opt['network_i'].update(text_dim=32), 'share one space'),
     (lambda opt: opt['val'].update(r_precision={'num_negative': 9}), "nothing reads the key 'num_negative'"),
     (lambda opt: opt['val'].update(r_precision={'num_negatives': 0}), 'at least 1'),
+    (lambda opt: opt['val'].update(metrics={'psnr': {'type': 'calculate_psnr'}}), "nothing reads the key 'metrics'"),
     (lambda opt: opt['train'].update(scheduler={'type': 'EpochDecayLR', 'gamma': 0.98, 'min_lr': 1e-4, 'iters': 3}),
      "nothing reads the key 'iters'"),
     (lambda opt: opt.update(is_train=False), 'random ones would be tested'),

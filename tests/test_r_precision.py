@@ -37,3 +37,9 @@ def test_seeded():
 def test_one_class_is_an_error():
     with pytest.raises(ValueError, match='other classes'):
         r_precision(torch.randn(3, 2), torch.randn(3, 2), torch.zeros(3, dtype=torch.long))
+
+
+@pytest.mark.parametrize('images', [0, 1])
+def test_too_few_images_are_an_error(images):
+    with pytest.raises(ValueError, match=f'{images} captioned images of {images} classes are too few'):
+        r_precision(torch.randn(images, 2), torch.randn(images, 2), torch.full((images,), -1))

@@ -7,6 +7,7 @@ import cv2
 import pytest
 import torch
 from basicsr.data import build_dataset
+from basicsr.data.prefetch_dataloader import PrefetchDataLoader
 from safetensors.torch import save_file
 from tiny_model import make
 from torch.utils.data import DataLoader
@@ -36,6 +37,26 @@ def test_validation_draws_captions_and_reports(opt, tmp_path):
     assert (folder / 'val_7.png').is_file() and (folder / 'chelsea' / 'chelsea_7.png').is_file()
     lines = [json.loads(line) for line in (folder / 'val_captions.jsonl').read_text().splitlines()]
     assert lines[1] == {'file_name': 'chelsea.png', 'caption': 'a brown cat with green eyes'}
+
+
+@pytest.mark.parametrize('shown', [0, None])
+def test_without_a_picture_the_captions_are_written_all_the_same(opt, tmp_path, shown):
+    opt['val']['num_shown'] = shown
+    model = make(opt)
+    model.validation(DataLoader(build_dataset(opt['datasets']['val']), batch_size=1), 7, None, save_img=True)
+    folder = tmp_path / 'visualization'
+    assert len((folder / 'val_captions.jsonl').read_text().splitlines()) == 3 and not (folder / 'val_7.png').exists()
+
+
+def test_a_broken_file_does_not_stop_basicsr_prefetching(opt, photos):
+    """Its thread ends at the first error, and the loop would wait for ever."""
+    root = photos(size=64, folder='broken')
+    (root / 'astronaut.png').write_bytes(b'broken')
+    opt['datasets']['val']['dataroot_gt'] = str(root)
+    loader = PrefetchDataLoader(num_prefetch_queue=1, dataset=build_dataset(opt['datasets']['val']), batch_size=1)
+    model = make(opt)
+    model.validation(loader, 7, None, save_img=False)
+    assert 5 < model.metric_results['psnr'] < 40
 
 
 def test_validation_goes_on_past_what_it_cannot_measure(opt, tmp_path, photos):

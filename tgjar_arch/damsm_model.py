@@ -1,6 +1,5 @@
 """DAMSMModel: stage 1 of the paper, text and image encoder in one semantic space, inside BasicSR's trainer."""
 
-import itertools
 import math
 from collections import OrderedDict
 
@@ -21,7 +20,7 @@ from tgjar_arch.metrics.r_precision import r_precision
 from tgjar_arch.option_keys import check_keys, check_model_options
 from tgjar_arch.text_features import TextFeatures
 from tgjar_arch.text_setup import check_vocabulary, read_tokenizer, text_encoder_options, text_extras
-from tgjar_arch.validation import share
+from tgjar_arch.validation import readable, share
 
 
 @MODEL_REGISTRY.register()
@@ -143,20 +142,25 @@ class DAMSMModel(BaseModel):
         """Report the losses and R-precision; see the class. Of several processes each encodes its share."""
         name, val_opt = dataloader.dataset.opt['name'], self.opt['val']
         rank, world_size = get_dist_info()
-        collected = self._collect(share(dataloader, rank, world_size), val_opt.get('pbar', False) and rank == 0)
+        collected = self._collect(share(dataloader, rank, world_size), val_opt.get('pbar') and rank == 0)
         if world_size > 1:
             parts = [None] * world_size if rank == 0 else None
             torch.distributed.gather_object(collected, parts)
             if rank > 0:
                 return
-            # Every process has had every `world_size`-th image: back into the order of the set.
-            collected = [one for turn in itertools.zip_longest(*parts) for one in turn if one is not None]
-        regions, whole, words, sentence, mask, class_ids = (torch.cat(part) for part in zip(*collected, strict=True))
+            # Every process has had every `world_size`-th image.
+            collected = {first + index * world_size: one for first, part in enumerate(parts)
+                         for index, one in part.items()}
+        if not collected:
+            get_root_logger().error(f'Validation {name}: none of its images can be read.')
+            return
+        regions, whole, words, sentence, mask, class_ids = (
+            torch.cat(part) for part in zip(*(collected[index] for index in sorted(collected)), strict=True))
 
         # Shuffled, because neighbours in a test folder share their class and would be masked out; seeded, so that two
         # validations see the same batches. A smaller last batch, which has a smaller loss, is dropped as in training.
         order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
-        size = min(val_opt.get('batch_size', 48), len(order))
+        size = min(val_opt.get('batch_size') or 48, len(order))
         batches = order[:len(order) // size * size].split(size)
         totals: dict[str, float] = {}
         for batch in batches:
@@ -166,16 +170,20 @@ class DAMSMModel(BaseModel):
                 totals[key] = totals.get(key, 0) + value.item() / len(batches)
         captioned = mask.any(dim=1)  # an image without a caption has nothing to be found
         results = {'word_loss': totals['word_i2t'] + totals['word_t2i'],
-                   'sentence_loss': totals['sentence_i2t'] + totals['sentence_t2i'],
-                   'r_precision': r_precision(whole[captioned], sentence[captioned], class_ids[captioned],
-                                              **(val_opt.get('r_precision') or {}))}
+                   'sentence_loss': totals['sentence_i2t'] + totals['sentence_t2i'], 'r_precision': float('nan')}
+        try:
+            results['r_precision'] = r_precision(whole[captioned], sentence[captioned], class_ids[captioned],
+                                                 **(val_opt.get('r_precision') or {}))
+        except ValueError as error:  # of a test set: none may end a training
+            get_root_logger().warning(f'Validation {name}: {error}')
 
         lines = [f'Validation {name}, {len(whole)} images']
         for key, value in results.items():
             line = f'\t # {key}: {value:.4f}'
             if self.is_train:
                 self._initialize_best(name, results)
-                self._update_best_metric_result(name, key, value, current_iter)
+                if math.isfinite(value):
+                    self._update_best_metric_result(name, key, value, current_iter)
                 best = self.best_metric_results[name][key]
                 line += f'\tBest: {best["val"]:.4f} @ {best["iter"]} iter'
             lines.append(line)
@@ -192,19 +200,21 @@ class DAMSMModel(BaseModel):
                 for key, better in ((key, 'higher' if key == 'r_precision' else 'lower') for key in results)}
 
     @torch.no_grad()
-    def _collect(self, dataloader, progress: bool) -> list[tuple[Tensor, ...]]:
+    def _collect(self, dataloader, progress: bool) -> dict[int, tuple[Tensor, ...]]:
+        """Features of each image that can be read, by its place."""
         nets = [self.get_bare_model(net) for net in (self.net_t, self.net_i)]
         modes = [net.training for net in nets]
         for net in nets:
             net.eval()
-        collected = []
-        for data in tqdm(dataloader, desc='encode', unit='image', disable=not progress):
+        collected = {}
+        for index, data in tqdm(readable(dataloader), desc='encode', unit='image', total=len(dataloader),
+                                disable=not progress):
             self.feed_data(data)
             regions, whole = nets[1](self.images)
             words, sentence, mask = nets[0](self.ids, self.mask)
             # Half precision for what is large: 17x17 regions of 2,933 images are 0.9 GB otherwise.
-            collected.append((regions.half().cpu(), whole.cpu(), words.cpu(), sentence.cpu(), mask.cpu(),
-                              self.class_ids.cpu()))
+            collected[index] = (regions.half().cpu(), whole.cpu(), words.cpu(), sentence.cpu(), mask.cpu(),
+                                self.class_ids.cpu())
         for net, mode in zip(nets, modes, strict=True):
             net.train(mode)
         return collected

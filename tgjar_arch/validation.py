@@ -86,11 +86,11 @@ def validate(model: SRModel, dataloader: DataLoader, current_iter: int | str, tb
     root = dataset_opt.get('dataroot_lq') or dataset_opt.get('dataroot_gt')
     sets = {metric: _build(metric_opt) for metric, metric_opt in metrics.items() if metric_opt['type'] in SET_METRICS}
     rank, world_size = get_dist_info()
-    results, num_shown = [], opt['val'].get('num_shown', 4)
+    results, num_shown = [], opt['val'].get('num_shown', 4) or 0
     flat = not opt['is_train'] and _names_differ(dataloader.dataset)
     mine = share(dataloader, rank, world_size)
     quiet = rank > 0 or not opt['val'].get('pbar')
-    for index, data in tqdm(_readable(mine), total=len(mine), unit='image', disable=quiet):
+    for index, data in tqdm(readable(mine), total=len(mine), unit='image', disable=quiet):
         model.feed_data(data)
         model.test()
         visuals = model.get_current_visuals()
@@ -125,15 +125,19 @@ def _build(metric_opt: dict[str, Any]) -> FrechetDistance:
 
 
 def share(dataloader: DataLoader, rank: int, world_size: int) -> DataLoader:
-    """The images of this process: every `world_size`-th."""
-    if world_size == 1:
+    """The images of this process: every `world_size`-th.
+
+    With BasicSR's own prefetching an image that cannot be read would end the thread that reads, and the loop wait for
+    ever: it is left out.
+    """
+    if world_size == 1 and type(dataloader) is DataLoader:
         return dataloader
     return DataLoader(Subset(dataloader.dataset, range(rank, len(dataloader.dataset), world_size)), batch_size=1,
                       collate_fn=dataloader.collate_fn)
 
 
-def _readable(dataloader: DataLoader) -> Iterator[tuple[int, dict]]:
-    """Images that can be read, each with its place; the others are named in the log."""
+def readable(dataloader: DataLoader) -> Iterator[tuple[int, dict]]:
+    """Images that can be read, each with its place in `dataloader`, of `share`; the others are named in the log."""
     iterator = iter(dataloader)
     for index in range(len(dataloader)):
         try:
@@ -220,15 +224,16 @@ def _report(model: SRModel, name: str, results: dict[str, float], current_iter: 
 
 def _show(model: SRModel, name: str, rows: list, lines: list[str], current_iter: int | str, tb_logger: Any,
           save_img: bool) -> None:
+    folder = Path(model.opt['path']['visualization'])
+    if save_img and lines:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f'{name}_captions.jsonl').write_text('\n'.join(lines) + '\n', encoding='utf-8')
     rows = [row for row in rows if len(row[1]) == len(rows[0][1])]
     if not rows:
         return
     panel = draw_panel(rows, ('JPEG', 'restored', 'original')[:len(rows[0][1])], cell=512)
     if save_img:
-        folder = Path(model.opt['path']['visualization'])
-        folder.mkdir(parents=True, exist_ok=True)
         panel.save(folder / f'{name}_{current_iter}.png')
-        (folder / f'{name}_captions.jsonl').write_text('\n'.join(lines) + '\n', encoding='utf-8')
     if tb_logger is not None:
         tb_logger.add_image(f'{name}/samples', np.asarray(panel), current_iter, dataformats='HWC')
         tb_logger.add_text(f'{name}/captions', '\n\n'.join(caption for caption, _ in rows), current_iter)

@@ -27,9 +27,10 @@ def r_precision(images: Tensor, sentences: Tensor, class_ids: Tensor, num_negati
     similarity = F.normalize(images.double(), dim=1) @ F.normalize(sentences.double(), dim=1).T  # (N, N)
     other = (class_ids[:, None] != class_ids[None]) | (class_ids[:, None] < 0)
     other.fill_diagonal_(False)
-    if not other.any(dim=1).all():
-        raise ValueError('R-precision needs captions of other classes for every image; the test images are all of one '
-                         'class.')
+    if not len(images) or not other.any(dim=1).all():
+        raise ValueError('R-precision needs for every image captions of other classes, or of images whose class is not '
+                         f'known; {len(images)} captioned images of {len(set(class_ids.tolist()))} classes are too '
+                         'few.')
     # A random order of the others, those of the same class last: the first `num_negatives` are the draw.
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(other.shape, generator=generator).masked_fill(~other.cpu(), 2).argsort(dim=1)[:, :num_negatives]
