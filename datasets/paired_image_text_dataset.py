@@ -16,7 +16,7 @@ from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, is_cut_short, shifted_compress
 from tgjar_arch.datasets.option_values import one_of, probability, scale_range, whole
-from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
+from tgjar_arch.datasets.quantisation import off_grid, quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.datasets.recolour import COLOURS, centre_weight, recolour
 from tgjar_arch.hf_tokenizer import HFTokenizer
 from tgjar_arch.option_keys import check_keys
@@ -55,8 +55,8 @@ class PairedImageTextDataset(data.Dataset):
 
     Captions are found as `tgjar_arch.datasets.captions.read_captions` says: in `metadata.jsonl`, or in text files
     beside the images or under `dataroot_text`. What does not fit is counted and named in the log. Files are decoded by
-    OpenCV to 8-bit colour: grey becomes three equal channels, 16 bit is divided down, alpha is dropped, and an EXIF
-    orientation is applied.
+    OpenCV to 8-bit colour: grey becomes three equal channels, 16 bit is divided down, alpha is dropped, and EXIF's
+    orientation applied; in `dataroot_lq` one that would move the block grid is an error.
 
     Args:
         opt: the options of one dataset, with these keys (others but BasicSR's loader keys are an error):
@@ -246,6 +246,9 @@ class PairedImageTextDataset(data.Dataset):
         paths = {key: source.files[image.name] for key, source in self._sources.items()}
         contents = {key: self._read(key, image.name) for key in self._sources}
         pixels = {key: self._decode(content, paths[key]) for key, content in contents.items()}
+        if 'lq' in contents and off_grid(contents['lq']):
+            raise UnusableImageError(f'{paths["lq"]} is turned by its EXIF data, off its JPEG blocks; turn it, or use '
+                                     '`tgjar restore`.')
         if self._scale_range is not None:
             pixels['gt'] = self._resize(pixels['gt'], rng)
         if self._recolour > 0 and rng.random() < self._recolour:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 BLOCK = 8  # pixels of a JPEG block
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on, rows and columns change places
+_REVERSED = {2: (0,), 3: (0, 1), 4: (1,), 6: (1,), 7: (0, 1), 8: (0,)}  # columns (0) and rows (1) as stored
 
 
 def tables_as_stored(image: Image.Image) -> np.ndarray | None:
@@ -56,6 +57,20 @@ def quantisation_tables(content: bytes, path: str) -> np.ndarray:
         raise ValueError(f'{path} is no JPEG file and has no quantisation tables; compress with qf, or put JPEG files '
                          'into dataroot_lq, or set quantisation_maps: false.')
     return pair.transpose(0, 2, 1) if turned else pair
+
+
+def off_grid(content: bytes) -> bool:
+    """Whether a JPEG file is turned by EXIF so that, looked at, its block grid does not begin at the left upper corner.
+
+    OpenCV turns it when it decodes. Rows or columns that come to lie the other way round, of which the last block holds
+    fewer than a whole one of chroma at 4:2:0, then begin with that block.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            axes = _REVERSED.get(image.getexif().get(_ORIENTATION), ()) if image.format == 'JPEG' else ()
+            return any(image.size[axis] % (2 * BLOCK) for axis in axes)
+    except OSError:
+        return False
 
 
 def quantisation_maps(tables: np.ndarray, height: int, width: int) -> Tensor:

@@ -183,6 +183,30 @@ def test_maps_of_results_that_are_kept(tmp_path, weights, capsys):
     assert 'a.png is not of the size of' in capsys.readouterr().err
 
 
+def test_maps_replace_no_file_unless_asked_to(tmp_path, weights, capsys):
+    """A picture that was compressed lies beside its JPEG file under the name that its maps would have."""
+    picture().save(tmp_path / 'a.png')
+    picture().save(tmp_path / 'a.jpg', quality=5, comment=CAPTION)
+    original = (tmp_path / 'a.png').read_bytes()
+    words = [str(tmp_path / 'a.jpg'), '-o', str(tmp_path / 'out'), '--weights', str(weights), '--quiet', '--device',
+             'cpu', '--attention', str(tmp_path)]
+    assert restore.main(words) == 0
+    assert '1 attention maps are not drawn, for there are files of their names' in capsys.readouterr().err
+    assert (tmp_path / 'a.png').read_bytes() == original and (tmp_path / 'out' / 'a.png').exists()
+    assert restore.main([*words, '--overwrite']) == 0
+    assert (tmp_path / 'a.png').read_bytes() != original
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_maps_of_half_precision_weights_are_float32(weights, dtype):
+    image = picture()
+    maps = word_attention(Restorer.from_pretrained(weights, 'cpu', dtype), image, CAPTION).maps
+    assert maps.dtype == np.float32
+    np.testing.assert_allclose(maps.sum(0), 1, atol=1e-5)
+    exact = word_attention(Restorer.from_pretrained(weights, 'cpu'), image, CAPTION).maps
+    np.testing.assert_allclose(maps, exact, atol=.01)
+
+
 def test_restore_refuses_what_cannot_be_drawn(tmp_path, weights, capsys, monkeypatch):
     picture().save(tmp_path / 'a.jpg', quality=5)
     words = [str(tmp_path / 'a.jpg'), '-o', str(tmp_path / 'a.png'), '--weights', str(weights), '--caption', CAPTION,

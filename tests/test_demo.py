@@ -45,7 +45,8 @@ def test_the_shipped_weights(tmp_path, monkeypatch, capsys):
     assert restored == jpeg and 'do not beat' in captured.err
     assert 'Weights: tgjar_universal.safetensors' in captured.out
     made = sorted(path.name for path in (tmp_path / 'out').iterdir())
-    assert made == ['data', 'demo.png', 'jpeg_qf1', 'restored', 'table.md']
+    assert made == ['.tgjar_demo', 'data', 'demo.png', 'jpeg_qf1', 'restored', 'table.md']
+    assert demo.main(['-o', str(tmp_path / 'out')]) == 1 and 'not empty' not in capsys.readouterr().err  # again
 
 
 @pytest.mark.parametrize('arguments, there', [([], False), (['--train'], True), (['--train'], False)])
@@ -61,6 +62,16 @@ def test_training_if_asked_for_or_without_weights(tmp_path, monkeypatch, capsys,
     captured = capsys.readouterr()
     assert 'would train train_damsm_demo []' in captured.err
     assert ('No weights are shipped' in captured.out) == (not arguments)
+
+
+def test_a_folder_of_others_is_refused(tmp_path, capsys):
+    """`restored` is also where `tgjar restore` writes when nothing is said."""
+    (tmp_path / 'restored').mkdir()
+    (tmp_path / 'restored' / 'mine.png').touch()
+    assert demo.main(['-o', str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('tgjar demo: ') and 'is not empty, and not of an earlier' in error
+    assert [file for file in tmp_path.rglob('*') if file.is_file()] == [tmp_path / 'restored' / 'mine.png']
 
 
 def test_a_failing_training_is_shown(tmp_path, capsys):

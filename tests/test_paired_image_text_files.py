@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from tgjar_arch.datasets.jpeg import compress, encode
-from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset
+from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset, UnusableImageError
 
 
 @pytest.fixture
@@ -87,6 +87,19 @@ def test_exif_orientation_is_applied(options, root):
     path.unlink()
     item = PairedImageTextDataset(options(phase='val', gt_size=None))[1]
     assert item['gt_path'].endswith('ani.2.jpg') and item['gt'].shape == (3, 60, 80)
+
+
+def test_compressed_files_off_their_grid_are_named(options, root, tmp_path, log):
+    """Turned by EXIF, of a size that is no multiple of 16."""
+    write_compressed(root, tmp_path / 'lq')
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned = next((tmp_path / 'lq').rglob('ani.2.*'))
+    Image.fromarray(photo(80, 60)[..., ::-1]).save(turned.with_suffix('.jpg'), quality=10, exif=exif)
+    cv2.imwrite(str(root / '004.Groove_billed_Ani' / 'ani.2.png'), photo(80, 60))
+    dataset = PairedImageTextDataset(options(phase='val', dataroot_lq=str(tmp_path / 'lq'), qf=None, gt_size=None))
+    with pytest.raises(UnusableImageError, match=r'ani\.2\.jpg is turned by its EXIF data, off its JPEG blocks'):
+        dataset[1]
 
 
 @pytest.mark.parametrize('damage', ['empty', 'text', 'truncated', 'missing', 'small'])

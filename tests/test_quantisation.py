@@ -11,7 +11,7 @@ from PIL import Image
 
 from tgjar_arch.datasets.jpeg import encode
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset
-from tgjar_arch.datasets.quantisation import quantisation_maps, quantisation_tables, thumbnail
+from tgjar_arch.datasets.quantisation import off_grid, quantisation_maps, quantisation_tables, thumbnail
 
 # ITU-T T.81, tables K.1 and K.2, which libjpeg uses as they are at quality 50; row = vertical frequency.
 LUMA = [[16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55], [14, 13, 16, 24, 40, 57, 69, 56],
@@ -58,6 +58,21 @@ def test_a_turned_picture_has_turned_tables():
     exif[0x0112] = 6
     luma, _ = quantisation_tables(pillow(Image.fromarray(photo(16, 16)), quality=50, exif=exif), 'x.jpg')
     assert np.array_equal(luma, np.array(LUMA).T)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('size', [(48, 32), (44, 32), (48, 28)])
+def test_files_that_are_turned_off_their_grid(orientation, size):
+    """Against the decoded picture, in which each block has one grey: its edges are where OpenCV has put them."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    greys = np.random.default_rng(0).integers(0, 256, (4, 6), np.uint8)
+    blocks = np.kron(greys, np.ones((8, 8), np.uint8))[:size[1], :size[0]]
+    content = pillow(Image.fromarray(blocks), quality=50, exif=exif)
+    seen = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE).astype(int)
+    edges = [np.abs(np.diff(seen, axis=axis)).mean(1 - axis) for axis in (0, 1)]
+    on_grid = all(edge[7::8].mean() > 2 * np.delete(edge, np.s_[7::8]).mean() for edge in edges)
+    assert off_grid(content) != on_grid
 
 
 def test_other_files_are_refused():

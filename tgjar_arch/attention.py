@@ -7,6 +7,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
     """Compute the attention of the LFMs (paper 3.2, Figure 3 (b)) for one picture.
 
     Args:
-        restorer: the networks; the maps are computed in float32, whatever its dtype.
+        restorer: the networks; the maps are computed in float32, whatever its dtype, to which its weights are rounded.
         image: (H, W, 3) uint8, RGB, or a PIL image, as the JPEG file stores it (not turned); at most `MAX_PIXELS`.
         caption: with at least one word that the tokenizer knows.
         scale: which LFM, 1 for the coarsest (of 8 x 8 pixels) and so on; None for the mean of all.
@@ -71,7 +72,7 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
             word, or there is no such LFM.
     """
     check_attention(restorer)
-    net = restorer.net_g
+    net = restorer.net_g if restorer.dtype == torch.float32 else deepcopy(restorer.net_g).float()
     if scale is not None and scale not in range(1, len(net.lfms) + 1):
         raise ValueError(f'scale must be 1 to {len(net.lfms)}, the LFMs of {restorer.name}, or None for their mean, '
                          f'but is {scale!r}.')

@@ -1,7 +1,6 @@
 """From originals to a prepared data set: crop, resize, encode, write `metadata.jsonl`; in parallel, resumable."""
 
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.datasets.captions import METADATA
 from tgjar_arch.datasets.jpeg import is_cut_short
 
@@ -99,18 +99,6 @@ class Result:
     written: int = 0
     kept: int = 0
     failed: dict[Path, str] = field(default_factory=dict)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and move the file to `path` in the end: it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def resize_shorter(image: Image.Image, size: int) -> Image.Image:

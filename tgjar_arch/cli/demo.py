@@ -29,6 +29,7 @@ from tgjar_arch.weights_file import read_weights
 STAGES = ('train_damsm_demo', 'train_tgjar_demo')  # option files, in their order
 SHORTER_SIDE = 240  # pixels; keeps training and NIQE short
 QF = 1
+MARK = '.tgjar_demo'  # a file that says whose the folder is, for each demo begins by emptying it
 _PROGRESS = re.compile(r'iter:\s*([\d,]+), lr.*?(l_\S+: \S+)')
 
 
@@ -46,7 +47,15 @@ def option_file(name: str) -> Path:
 
 
 def prepare(output: Path) -> None:
-    """Write the photographs with their captions, and their JPEG files at QF 1, below `output`."""
+    """Write the photographs with their captions, and their JPEG files at QF 1, below `output`.
+
+    Raises:
+        FileExistsError: when there are files in `output` that are not of an earlier demo.
+    """
+    if output.is_dir() and any(output.iterdir()) and not (output / MARK).is_file():
+        raise FileExistsError(f'{output} is not empty, and not of an earlier `tgjar demo`; name another folder (-o).')
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARK).touch()
     photos, compressed = output / 'data' / 'demo' / 'photos', output / f'jpeg_qf{QF}'
     captions = json.loads(resources.files('tgjar_arch.demo').joinpath('captions.json').read_text(encoding='utf-8'))
     source = Path(skimage.data.__file__).parent
@@ -188,7 +197,6 @@ def main(argv: list[str] | None = None) -> int:
             print('No weights are shipped with this installation: a small model is trained first, on the CPU in 4 to 8 '
                   'minutes.')
             training = True
-        output.mkdir(parents=True, exist_ok=True)
         prepare(output)
         weights = train_weights(output, args.iterations, args.force_yml) if training else find_weights()
         print(f'Weights: {weights.name}')

@@ -37,7 +37,7 @@ class Outcome:
 
     Attributes:
         done: restored.
-        kept: results of an earlier run, not restored again.
+        kept: results of an earlier run, not restored again. kept_maps: files in the place of attention maps.
         skipped: file -> why it was left as it is.
         failed: file -> what went wrong.
         no_jpeg: files without a JPEG quality to be read. deep: files with more than 8 bits a sample.
@@ -46,6 +46,7 @@ class Outcome:
 
     done: int = 0
     kept: int = 0
+    kept_maps: list[Path] = field(default_factory=list)
     skipped: dict[Path, str] = field(default_factory=dict)
     failed: dict[Path, str] = field(default_factory=dict)
     no_jpeg: list[Path] = field(default_factory=list)
@@ -94,8 +95,12 @@ def restore_file(restorer: Restorer, job: Job, args: argparse.Namespace, caption
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None:
         trim(0)  # glibc: gives back what the tiles took, before the writer takes a copy of the picture
     if args.attention is not None:
-        picture = to_srgb(np.ascontiguousarray(photo.upright(restored)), photo.icc)
-        attention_maps.draw(restorer, photo, picture, caption.text, attention_maps.file_of(job, args))
+        maps = attention_maps.file_of(job, args)
+        if maps.exists() and not args.overwrite:  # perhaps no maps at all
+            outcome.kept_maps.append(maps)
+        else:
+            picture = to_srgb(np.ascontiguousarray(photo.upright(restored)), photo.icc)
+            attention_maps.draw(restorer, photo, picture, caption.text, maps)
     # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
     write_picture(job.target, photo.upright(restored), photo, args.quality, args.keep_metadata, overwrite=True)
     outcome.done += 1
@@ -159,6 +164,9 @@ def _notes(restorer: Restorer, outcome: Outcome) -> list[str]:
     lines = [f'{len(files)} of {outcome.done} files {what}: {_some(files)}.' for files, what in (
         (outcome.no_jpeg, 'are no JPEG files whose quality can be read: what is not badly compressed becomes worse'),
         (outcome.deep, 'have more than 8 bits a sample, of which the results keep 8')) if files]
+    if outcome.kept_maps:
+        lines.append(f'{len(outcome.kept_maps)} attention maps are not drawn, for there are files of their names, '
+                     f'which --overwrite would replace: {_some(outcome.kept_maps)}.')
     if not restorer.takes_text:
         return lines + ['These weights take no captions: the captions are not used.'] * bool(outcome.unknown)
     return lines + [f'{count} of {outcome.done} files have {what}.' for count, what in (
