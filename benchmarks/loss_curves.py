@@ -7,7 +7,6 @@ what it repeats counts as it was last.
 """
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from tgjar_arch.atomic_file import atomic
 
 _TRAIN = re.compile(r'\[epoch:\s*[\d,]+, iter:\s*([\d,]+), lr:.*\] (?=\S+: \S+)')
 _VALUE = re.compile(r'(\w+): (\S+)')
@@ -126,13 +127,8 @@ def draw(curves: Curves, starts: Sequence[int], output: Path, window: int) -> No
     for k in range(max(0, len(panels) - columns), len(panels)):  # the lowest of each column
         axes[k].tick_params(labelbottom=True)
         axes[k].set_xlabel('iteration', fontsize=8)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f'.{output.stem}.{os.getpid()}{output.suffix}')
-    try:
-        figure.savefig(temporary, dpi=110)
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(output) as temporary:
+        figure.savefig(temporary, dpi=110, format=output.suffix.removeprefix('.') or None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

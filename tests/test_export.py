@@ -1,10 +1,13 @@
 """`tgjar export` to weights files, and what reads them."""
 
+import json
 import os
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
 from test_cli_restore import G, experiment, jpegs, tokenizer, weights  # noqa: F401  fixtures among them
 
 from tgjar_arch.checkpoint import save_atomically
@@ -46,6 +49,29 @@ def test_half_precision_is_half_the_size_and_near(weights, experiment, tmp_path)
     assert all(b[key].dtype == torch.float32 for key in b)
     assert max((a[key] - b[key]).abs().max().item() for key in a) < 1e-3
     assert half.stat().st_size < 0.75 * weights.stat().st_size
+
+
+def test_networks_that_cannot_be_built_without_memory_are_exported(tmp_path):
+    """BasicSR's SwinIR reads a tensor's value while it is built, which the meta device has not."""
+    network = {'type': 'SwinIR', 'upscale': 1, 'in_chans': 3, 'img_size': 16, 'window_size': 8, 'img_range': 1.,
+               'depths': [1], 'embed_dim': 8, 'num_heads': [2], 'mlp_ratio': 1, 'upsampler': '',
+               'resi_connection': '1conv'}
+    net = build_network(deepcopy(network))
+    save_atomically({'params': net.state_dict(), 'network': json.dumps(network)}, tmp_path / 'net_g_5.pth')
+    assert export.main([str(tmp_path / 'net_g_5.pth'), '-o', str(tmp_path / 'x.safetensors')]) == 0
+    image = torch.rand(3, 20, 24)
+    with torch.no_grad():
+        expected = net(torch.nn.functional.pad(image[None], (0, 0, 0, 4), mode='reflect'))[0, :, :20]
+    restored = Restorer.from_pretrained(tmp_path / 'x.safetensors', 'cpu')(image)
+    torch.testing.assert_close(restored, expected.clamp(0, 1), atol=1e-5, rtol=0)
+
+
+def test_tensors_that_share_memory_are_written(weights, tmp_path):  # noqa: F811
+    content = read_weights(weights)
+    content.state_g['tail.bias'] = content.state_g['tail.weight'].flatten()[:3]
+    write_weights(tmp_path / 'w.safetensors', content)
+    read = read_weights(tmp_path / 'w.safetensors').state_g
+    assert all(torch.equal(value, read[key]) for key, value in content.state_g.items())
 
 
 def test_export_refuses_what_it_cannot_do(experiment, weights, tmp_path, capsys):  # noqa: F811

@@ -18,6 +18,9 @@ BERT = {'model_type': 'bert', 'vocab_size': 9, 'hidden_size': 8, 'num_hidden_lay
     {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 1, 'rgb_mean': [0.4, 0.4, 0.4]},
     {'type': 'SwinIR', 'depths': [1, 2], 'upsampler': '', 'resi_connection': '1conv', 'use_checkpoint': True},
     {'type': 'FBCNN', 'num_feat': [8, 8, 8, 8], 'qf_input': None},
+    HF | {'config': BERT, 'train_backbone': True},
+    HF | {'config': BERT | {'model_type': 'distilbert', 'tie_weights_': True}},
+    HF | {'config': BERT | {'model_type': 'gpt2', 'scale_attn_weights': True}},
     HF | {'config': BERT}, HF | {'config': BERT, 'model': None, 'download': False},
 ])
 def test_networks_with_plain_arguments_are_kept(network):

@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from basicsr.archs import build_network
+from basicsr.utils.registry import ARCH_REGISTRY
 from tiny_model import batch, changed, make, state, step
 
 from tgjar_arch.checkpoint import load_checkpoint, save_atomically
@@ -191,6 +192,22 @@ def test_any_network_of_basicsr_works(opt):
     model = make(opt)
     step(model, batch(opt))
     assert not model.takes_text and 'l_g_contrastive' in model.get_current_log()
+
+
+def test_what_export_will_refuse_is_said_before_the_training(opt, log):
+    make(opt)
+    assert 'tgjar export' not in log.text
+
+    class Foreign(torch.nn.Conv2d):
+        """A network of somebody's own plugin."""
+
+    ARCH_REGISTRY._do_register('Foreign', Foreign)
+    try:
+        opt['network_g'] = {'type': 'Foreign', 'in_channels': 3, 'out_channels': 3, 'kernel_size': 1}
+        make(opt)
+    finally:
+        del ARCH_REGISTRY._obj_map['Foreign']
+    assert "`tgjar export` will refuse this model (`tgjar test` takes it): network_g is a 'Foreign'" in log.text
 
 
 def test_checkpoints_say_what_they_are_and_resume(opt, tmp_path):

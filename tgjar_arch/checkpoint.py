@@ -10,6 +10,8 @@ import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 
+from tgjar_arch.atomic_file import atomic
+from tgjar_arch.portable_network import check_network
 from tgjar_arch.weights_file import with_text_norm_said
 
 
@@ -18,23 +20,16 @@ def save_atomically(obj: Any, path: str | Path) -> None:
 
     Args:
         obj: what `torch.save` takes.
-        path: file to write; its folder exists.
+        path: file to write; its folder is made.
 
     Raises:
         OSError: when the file cannot be written; an older file of that name is untouched.
     """
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        with open(temporary, 'wb') as file:
+        with atomic(path, durable=True) as temporary, open(temporary, 'wb') as file:
             torch.save(obj, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except RuntimeError as error:  # torch's zip writer reports a full disk as one
         raise OSError(f'could not write {path}: {error}') from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -102,13 +97,10 @@ def save_model(model: BaseModel, labels: str, epoch: int, current_iter: int) -> 
         for label in labels:
             if (net := getattr(model, f'net_{label}', None)) is None:
                 continue
-            bare = model.get_bare_model(net)
-            content = {'params': _on_cpu(bare)}
+            content = {'params': _on_cpu(model.get_bare_model(net))}
             if (averaged := getattr(model, f'net_{label}_ema', None)) is not None:
                 content['params_ema'] = _on_cpu(averaged)
-            # A network built from a pretrained model says how to build it without that model.
-            portable = getattr(bare, 'portable_options', None)
-            content['network'] = json.dumps(portable() if portable else model.network_opts[label])
+            content['network'] = json.dumps(_network_of(model, label))
             content |= model.checkpoint_extras(label)
             save_atomically(content, os.path.join(folders['models'], f'net_{label}_{suffix}.pth'))
         if current_iter != -1:
@@ -123,6 +115,22 @@ def save_model(model: BaseModel, labels: str, epoch: int, current_iter: int) -> 
             raise
         get_root_logger().error(f'The checkpoint of iteration {current_iter} was not saved: {error}. Training goes on; '
                                 'the checkpoints before it are untouched.')
+
+
+def warn_of_what_export_refuses(model: BaseModel, labels: str) -> None:
+    """Say in the log, before the training, which networks of a model `tgjar export` would refuse after it."""
+    for label in labels:
+        if getattr(model, f'net_{label}', None) is not None:
+            try:
+                check_network(json.loads(json.dumps(_network_of(model, label))), f'network_{label}')
+            except ValueError as error:
+                get_root_logger().warning(f'`tgjar export` will refuse this model (`tgjar test` takes it): {error}')
+
+
+def _network_of(model: BaseModel, label: str) -> dict[str, Any]:
+    """Type and arguments; of a network built from a pretrained model those that build it without that model."""
+    portable = getattr(model.get_bare_model(getattr(model, f'net_{label}')), 'portable_options', None)
+    return portable() if portable else model.network_opts[label]
 
 
 def _on_cpu(net: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -9,7 +9,6 @@ N, T, H and W are free: H and W from 8 up, T from 1 up. The file's metadata hold
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import tgjar_arch
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.fusion import GlobalFusion
 from tgjar_arch.restorer import Restorer
 from tgjar_arch.text_encoder_arch import LSTMTextEncoder
@@ -78,14 +78,8 @@ def export_onnx(path: str | Path, weights: ExportedWeights, source: str = '') ->
     content = model.SerializeToString()
     difference = _compare(content, restorer)
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with atomic(path, durable=True) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 

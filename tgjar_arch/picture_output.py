@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.datasets.jpeg import check_qf
 from tgjar_arch.photo_file import Photo
 
@@ -66,15 +67,11 @@ def write_picture(path: str | os.PathLike, image: np.ndarray, like: Photo | None
             options['icc_profile'] = like.icc
         if keep_metadata:
             options |= _metadata(like, kind, picture.size)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        picture.save(temporary, format=kind, **options)
-        os.replace(temporary, path)
+        with atomic(path) as temporary:
+            picture.save(temporary, format=kind, **options)
     except ValueError as error:  # metadata too long for the format
         raise ValueError(f'{path} cannot be written: {error}') from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _picture(image: np.ndarray, like: Photo | None, path: Path, keep_grey: bool) -> Image.Image:

@@ -16,7 +16,8 @@ _LOADERS = ('VGGFeatureExtractor', 'DFDNet')  # read or fetch weights whatever t
 # Words of an argument's name that stand for a file, a folder or an address; `use_checkpoint` (SwinIR) is about memory.
 _FILE_WORDS = {'path', 'file', 'folder', 'dir', 'root', 'url', 'repo', 'weights', 'pretrained', 'download', 'model',
                'checkpoint', 'load', 'code', 'backbone', 'quantization', 'kernels', 'kernel'}
-_HARMLESS = {'use_checkpoint', 'model_type', 'd_model', 'conv_kernel', 'resample_kernel', 'kernel_size', 'pad_model'}
+_HARMLESS = {'use_checkpoint', 'model_type', 'd_model', 'conv_kernel', 'conv_kernel_size', 'resample_kernel',
+             'kernel_size', 'pad_model', 'train_backbone', 'scale_attn_weights', 'tie_weights_', 'hash_code_len'}
 _WORD = re.compile(r'[A-Za-z0-9_+-]{0,64}')  # no dot, slash, colon or space: neither a path nor an address
 # Entries of a text model's configuration that say where it came from; building it needs none of them.
 _ORIGIN = ('_name_or_path', 'auto_map', 'transformers_version', 'architectures', 'task_specific_params', 'id2label',

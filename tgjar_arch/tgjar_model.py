@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tgjar_arch.checkpoint import load_checkpoint_for, save_model
+from tgjar_arch.checkpoint import load_checkpoint_for, save_model, warn_of_what_export_refuses
 from tgjar_arch.option_keys import check_model_options
 from tgjar_arch.padded import run_padded
 from tgjar_arch.stage1_networks import build_image_encoder, build_text_encoder
@@ -59,7 +59,7 @@ class TGJARModel(SRGANModel):
     def __init__(self, opt: dict) -> None:
         self.net_t = self.tokenizer = None
         self.network_opts = {label: opt[f'network_{label}'] for label in ('g', 'd') if opt.get(f'network_{label}')}
-        check_model_options(opt, _TRAIN_KEYS, {'num_shown'})
+        check_model_options(opt, _TRAIN_KEYS, {'metrics', 'suffix', 'num_shown'})
         prepare_metrics(opt.get('val'))
         super().__init__(opt)  # builds net_g and, when training, calls init_training_settings
         if not self.is_train:
@@ -70,13 +70,12 @@ class TGJARModel(SRGANModel):
 
     def init_training_settings(self) -> None:
         train_opt = self.opt['train']
-        logger = get_root_logger()
         self.train_text_encoder = train_opt.get('train_network_t', False)
         build_text_encoder(self)
 
-        self.ema_decay = train_opt.get('ema_decay', 0)
+        self.ema_decay = train_opt.get('ema_decay') or 0
         if self.ema_decay > 0:
-            logger.info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
+            get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
             self.net_g_ema = self._averaged_copy(self.net_g, 'g')
             if self.train_text_encoder:
                 self.net_t_ema = self._averaged_copy(self.net_t, 't')
@@ -107,8 +106,8 @@ class TGJARModel(SRGANModel):
         if self.cri_damsm:
             build_image_encoder(self)
         self.net_g.train()
-        self.net_d_iters = train_opt.get('net_d_iters', 1)
-        self.net_d_init_iters = train_opt.get('net_d_init_iters', 0)
+        self.net_d_iters = train_opt.get('net_d_iters') or 1
+        self.net_d_init_iters = train_opt.get('net_d_init_iters') or 0
         self.clip_grad = train_opt.get('clip_grad') or 0
         self.reuse_fake = train_opt.get('reuse_fake', True)
 
@@ -120,6 +119,7 @@ class TGJARModel(SRGANModel):
 
         self.setup_optimizers()
         self.setup_schedulers()
+        warn_of_what_export_refuses(self, 'gt')
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         net = self.arrange(net)
@@ -132,13 +132,12 @@ class TGJARModel(SRGANModel):
         channels_last = (self.opt.get('train') or {}).get('channels_last')
         return net.to(memory_format=torch.channels_last) if channels_last else net
 
-    def load_pretrained(self, net: nn.Module, label: str) -> None:
-        """Load what `path: pretrain_network_{label}` names, if anything."""
+    def load_pretrained(self, net: nn.Module, label: str, param_key: str | None = None) -> None:
+        """Load what `path: pretrain_network_{label}` names, if anything; by default its `path: param_key_{label}`."""
         path_opt = self.opt['path']
-        load_path = path_opt.get(f'pretrain_network_{label}')
-        if load_path is not None:
+        if (load_path := path_opt.get(f'pretrain_network_{label}')) is not None:
             self.load_network(net, load_path, path_opt.get(f'strict_load_{label}', True),
-                              path_opt.get(f'param_key_{label}', 'params'))
+                              param_key or path_opt.get(f'param_key_{label}', 'params'))
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True,
                      param_key: str | None = 'params') -> None:
@@ -150,9 +149,7 @@ class TGJARModel(SRGANModel):
     def _averaged_copy(self, net: nn.Module, label: str) -> nn.Module:
         """Network that follows `net` as a moving average; when resuming, the checkpoint's own average."""
         averaged = deepcopy(self.get_bare_model(net)).requires_grad_(False)
-        load_path = self.opt['path'].get(f'pretrain_network_{label}')
-        if load_path is not None:
-            self.load_network(averaged, load_path, self.opt['path'].get(f'strict_load_{label}', True), 'params_ema')
+        self.load_pretrained(averaged, label, 'params_ema')
         return averaged.eval()
 
     def setup_optimizers(self) -> None:

@@ -13,6 +13,8 @@ from basicsr.utils import get_root_logger
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
+from tgjar_arch.atomic_file import atomic
+
 if TYPE_CHECKING:
     from tgjar_arch.hf_tokenizer import HFTokenizer
 
@@ -133,11 +135,8 @@ class WordTokenizer:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write `tokenizer.json`; folders are made, and a file at `path` is replaced in one step."""
-        path = Path(path).expanduser()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-        temporary.write_text(self.to_json(), encoding='utf-8')
-        os.replace(temporary, path)
+        with atomic(Path(path).expanduser(), durable=True) as temporary:
+            temporary.write_text(self.to_json(), encoding='utf-8')
 
     @property
     def vocab_size(self) -> int:

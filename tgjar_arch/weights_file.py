@@ -6,7 +6,6 @@ names can be built without reading or fetching another file (`tgjar_arch.portabl
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.portable_network import check_network
 
 _FORMAT = 'tgjar-2'
@@ -69,7 +69,6 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
     for label in ('network_g', 'network_t'):
         if (network := getattr(weights, label)) is not None:
             check_network(network, label)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f'net_g.{key}': value for key, value in weights.state_g.items()}
     metadata = {'format': _FORMAT, 'network_g': json.dumps(weights.network_g)}
     if weights.network_t is not None:
@@ -79,14 +78,13 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
     if half:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     _check_finite(tensors, ' (--half ends at 65,504)' if half else '')
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    # Copies, for the library refuses tensors that share their memory, as tied embeddings (T5) do.
+    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     try:
-        save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, metadata=metadata)
-        os.replace(temporary, path)
+        with atomic(path, durable=True) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
     except SafetensorError as error:  # what the library makes of a full disk or a folder that cannot be written
         raise OSError(f'could not write {path}: {error}') from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_weights(path: str | Path) -> ExportedWeights:

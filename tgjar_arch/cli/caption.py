@@ -1,7 +1,6 @@
 """`tgjar caption`: describes images with an image-captioning model, in text files beside them."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.datasets.captions import METADATA, read_captions, read_metadata
 from tgjar_arch.datasets.image_source import ImageSource, image_name
 
@@ -89,13 +89,8 @@ def load(path: Path) -> Image.Image:
 
 def write_sidecar(image: Path, caption: str) -> None:
     """Write the caption into `x.txt` beside the image `x.jpg`; the file appears whole or not at all."""
-    target = image.with_name(f'{image_name(image.name)}.txt')
-    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
-    try:
+    with atomic(image.with_name(f'{image_name(image.name)}.txt')) as temporary:
         temporary.write_text(caption + '\n', encoding='utf-8')
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def run(captioner: Captioner, files: list[Path], batch: int, quiet: bool = False) -> tuple[int, dict[Path, str]]:

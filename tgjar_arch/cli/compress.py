@@ -1,7 +1,6 @@
 """`tgjar compress`: writes JPEG files that carry their captions (paper, section 4.7)."""
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.datasets.image_source import list_images
 from tgjar_arch.datasets.jpeg import CHROMA, check_qf, encode
 from tgjar_arch.file_captions import clean, find_caption, is_caption
@@ -157,13 +157,8 @@ def write(content: bytes, target: Path) -> None:
     Raises:
         OSError: when it cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
-    try:
+    with atomic(target) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def run(jobs: list[Job], args: argparse.Namespace) -> tuple[list[Sizes], dict[Path, str]]:

@@ -45,9 +45,11 @@ def collect(checkpoint: Path, averaged: bool = True, without_text: bool = False)
 
 def _uses_text(network_g: dict) -> bool:
     options = dict(network_g)
+    network = ARCH_REGISTRY.get(options.pop('type'))
+    if 'text' not in inspect.signature(network.forward).parameters:
+        return False
     with torch.device('meta'):  # no weights are needed to ask
-        net = ARCH_REGISTRY.get(options.pop('type'))(**options)
-    return 'text' in inspect.signature(net.forward).parameters and getattr(net, 'uses_text', True)
+        return getattr(network(**options), 'uses_text', True)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.checkpoint import save_atomically
 from tgjar_arch.datasets.captions import read_captions
 from tgjar_arch.datasets.image_source import ImageSource
@@ -30,10 +31,10 @@ def unpack(content: ExportedWeights, output: Path) -> list[Path]:
     Raises:
         OSError: when a file cannot be written.
     """
-    output.mkdir(parents=True, exist_ok=True)
     files = [output / 'net_g_latest.pth']
     if content.network_t is not None:
-        (output / 'tokenizer.json').write_text(content.tokenizer, encoding='utf-8')
+        with atomic(output / 'tokenizer.json', durable=True) as temporary:
+            temporary.write_text(content.tokenizer, encoding='utf-8')
         save_atomically({'params': content.state_t, 'network': json.dumps(content.network_t),
                          'tokenizer': content.tokenizer, 'max_words': content.max_words}, output / 'net_t_latest.pth')
         files += [output / 'net_t_latest.pth', output / 'tokenizer.json']

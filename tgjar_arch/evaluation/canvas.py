@@ -15,6 +15,8 @@ import numpy as np
 from basicsr.utils import get_root_logger
 from PIL import Image
 
+from tgjar_arch.atomic_file import atomic
+
 FORMATS = ('.png', '.pdf')
 MAX_PIXELS = 200_000_000  # of the whole sheet; drawing takes about 10 bytes for each
 _FONTS = ['STIXGeneral', 'DejaVu Sans']  # both come with matplotlib; the first is the Times of most papers
@@ -132,18 +134,13 @@ class Canvas:
             raise ValueError(f'{path}: the figure would be {width} x {height} pixels, more than {MAX_PIXELS:,}; crop '
                              'the images, or draw fewer of them.')
         figure = self._figure(width, height)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-        try:
+        with atomic(path) as temporary:
             if path.suffix.lower() == '.pdf':
                 figure.savefig(temporary, format='pdf', metadata={'CreationDate': None})
             else:
                 figure.canvas.draw()
                 pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
                 Image.fromarray(pixels).save(temporary, format='PNG', dpi=(self.dpi, self.dpi), optimize=True)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _figure(self, width: int, height: int) -> Any:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

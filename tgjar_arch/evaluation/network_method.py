@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, PngImagePlugin
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.checkpoint import load_checkpoint, load_checkpoint_for
 from tgjar_arch.cli.options import OptionError, read_options
 from tgjar_arch.datasets.image_source import list_images
@@ -268,10 +269,5 @@ def save_png(image: np.ndarray, path: Path, text: Mapping[str, str] | None = Non
     chunks = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         chunks.add_itxt(key, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with atomic(path) as temporary:
         Image.fromarray(image[..., ::-1]).save(temporary, format='PNG', pnginfo=chunks)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.evaluation.bootstrap import Interval, mean_interval
 from tgjar_arch.evaluation.measures import Measure, clear_memory
 from tgjar_arch.evaluation.methods import Method
@@ -22,14 +23,8 @@ _SAVE_EVERY = 200  # images between two writes of the CSV file
 
 def write_atomically(path: str | os.PathLike, text: str) -> None:
     """Write a text file whole or not at all, and make its folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with atomic(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class ScoreFile:
