@@ -12,7 +12,7 @@ DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
 # 10 27.2 / .201 -> 26.7 / .154. tgjar_universal on the same, with captions: 40 32.35 / .047 -> 33.15 / .031,
 # 60 34.00 / .028 -> 34.48 / .022, 75 35.79 / .0156 -> 35.74 / .0166; on 8 of Kodak's images 30 30.37 / .150 ->
 # 30.83 / .093, 50 32.05 / .096 -> 32.33 / .066. tgjar_cub_qf5_10 on the 20 of CUB, without captions: 20 29.82 / .100 ->
-# 31.09 / .051, 30 31.33 / .062 -> 32.31 / .040, 40 32.35 / .047 -> 33.08 / .034.
+# 31.10 / .050, 30 31.33 / .062 -> 32.35 / .038, 40 32.35 / .047 -> 33.16 / .032.
 MAX_QF = {'tgjar_universal': 40, 'tgjar_cub_qf1': 8, 'tgjar_cub_qf5_10': 40}
 DEFAULT_MAX_QF = 40  # of other weights
 
