@@ -247,8 +247,8 @@ class PairedImageTextDataset(data.Dataset):
         contents = {key: self._read(key, image.name) for key in self._sources}
         pixels = {key: self._decode(content, paths[key]) for key, content in contents.items()}
         if 'lq' in contents and off_grid(contents['lq']):
-            raise UnusableImageError(f'{paths["lq"]} is turned by its EXIF data, off its JPEG blocks; turn it, or use '
-                                     '`tgjar restore`.')
+            raise UnusableImageError(f'{paths["lq"]} is turned by its EXIF orientation, off its JPEG blocks; remove '
+                                     'that from it, and turn its original alike.')
         if self._scale_range is not None:
             pixels['gt'] = self._resize(pixels['gt'], rng)
         if self._recolour > 0 and rng.random() < self._recolour:
@@ -276,10 +276,7 @@ class PairedImageTextDataset(data.Dataset):
         item['caption'] = caption
         if self.tokenizer is not None:
             item['text'], item['text_mask'] = self.tokenizer.pad(ids, self._max_words, rng if self._training else None)
-        item['lq_path'] = paths.get('lq') or paths['gt']
-        if 'gt' in paths:
-            item['gt_path'] = paths['gt']
-        return item
+        return item | {f'{key}_path': path for key, path in ({'lq': paths.get('gt')} | paths).items()}
 
     def _read(self, key: str, name: str) -> bytes:
         try:

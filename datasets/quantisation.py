@@ -50,7 +50,7 @@ def quantisation_tables(content: bytes, path: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as image:
             pair = tables_as_stored(image)
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            turned = _orientation(image) >= 5
     except OSError as error:
         raise ValueError(f'{path} cannot be read by Pillow ({error}), so it has no quantisation tables.') from error
     if pair is None:
@@ -62,15 +62,26 @@ def quantisation_tables(content: bytes, path: str) -> np.ndarray:
 def off_grid(content: bytes) -> bool:
     """Whether a JPEG file is turned by EXIF so that, looked at, its block grid does not begin at the left upper corner.
 
-    OpenCV turns it when it decodes. Rows or columns that come to lie the other way round, of which the last block holds
-    fewer than a whole one of chroma at 4:2:0, then begin with that block.
+    OpenCV turns it when it decodes. Rows or columns that come to lie the other way round then begin with their last
+    block, of chroma where that is subsampled, which the picture may cut.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            axes = _REVERSED.get(image.getexif().get(_ORIENTATION), ()) if image.format == 'JPEG' else ()
-            return any(image.size[axis] % (2 * BLOCK) for axis in axes)
-    except OSError:
+            if image.format not in ('JPEG', 'MPO'):  # MPO: a second picture behind the first, as phones write it
+                return False
+            components = image.layer  # (id, columns, rows, table), of which the most subsampled have 1 and 1
+            unit = (1, 1) if len(components) == 1 else [max(one[axis] for one in components) for axis in (1, 2)]
+            return any(image.size[axis] % (BLOCK * unit[axis]) for axis in _REVERSED.get(_orientation(image), ()))
+    except (OSError, Image.DecompressionBombError):  # decoding says what there is to say
         return False
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 (upright) to 8; not XMP's, which Pillow would take for it and OpenCV does not read."""
+    exif = Image.Exif()
+    exif.load(image.info.get('exif', b''))
+    value = exif.get(_ORIENTATION, 1)
+    return value if isinstance(value, int) else 1
 
 
 def quantisation_maps(tables: np.ndarray, height: int, width: int) -> Tensor:

@@ -191,8 +191,9 @@ def test_maps_replace_no_file_unless_asked_to(tmp_path, weights, capsys):
     words = [str(tmp_path / 'a.jpg'), '-o', str(tmp_path / 'out'), '--weights', str(weights), '--quiet', '--device',
              'cpu', '--attention', str(tmp_path)]
     assert restore.main(words) == 0
-    assert '1 attention maps are not drawn, for there are files of their names' in capsys.readouterr().err
+    assert '1 files are where attention maps would go, and are kept' in capsys.readouterr().err
     assert (tmp_path / 'a.png').read_bytes() == original and (tmp_path / 'out' / 'a.png').exists()
+    assert restore.main(words) == 0 and 'would go, and are kept' in capsys.readouterr().err
     assert restore.main([*words, '--overwrite']) == 0
     assert (tmp_path / 'a.png').read_bytes() != original
 

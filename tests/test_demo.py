@@ -64,6 +64,15 @@ def test_training_if_asked_for_or_without_weights(tmp_path, monkeypatch, capsys,
     assert ('No weights are shipped' in captured.out) == (not arguments)
 
 
+@pytest.mark.parametrize('names', [['.DS_Store'], ['table.md', 'restored/a.png', 'jpeg_qf1/a.jpg']])
+def test_folders_that_are_as_good_as_empty_or_of_older_demos(tmp_path, names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    demo.prepare(tmp_path)
+    assert not (tmp_path / 'restored').exists() and len(list((tmp_path / 'jpeg_qf1').glob('*.jpg'))) == 8
+
+
 def test_a_folder_of_others_is_refused(tmp_path, capsys):
     """`restored` is also where `tgjar restore` writes when nothing is said."""
     (tmp_path / 'restored').mkdir()

@@ -98,7 +98,7 @@ def test_compressed_files_off_their_grid_are_named(options, root, tmp_path, log)
     Image.fromarray(photo(80, 60)[..., ::-1]).save(turned.with_suffix('.jpg'), quality=10, exif=exif)
     cv2.imwrite(str(root / '004.Groove_billed_Ani' / 'ani.2.png'), photo(80, 60))
     dataset = PairedImageTextDataset(options(phase='val', dataroot_lq=str(tmp_path / 'lq'), qf=None, gt_size=None))
-    with pytest.raises(UnusableImageError, match=r'ani\.2\.jpg is turned by its EXIF data, off its JPEG blocks'):
+    with pytest.raises(UnusableImageError, match=r'ani\.2\.jpg is turned by its EXIF orientation, off its JPEG blocks'):
         dataset[1]
 
 

@@ -60,6 +60,24 @@ def test_a_turned_picture_has_turned_tables():
     assert np.array_equal(luma, np.array(LUMA).T)
 
 
+def test_grids_of_all_kinds_of_files():
+    """Chroma blocks of 16 pixels at 4:2:0 only; a phone's second picture; XMP, which OpenCV ignores; a huge one."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    colour = Image.fromarray(photo(40, 40))
+    assert off_grid(pillow(colour, subsampling='4:2:0', exif=exif))
+    assert not off_grid(pillow(colour, subsampling='4:4:4', exif=exif))
+    assert not off_grid(pillow(colour.convert('L'), exif=exif))
+    buffer = io.BytesIO()
+    colour.save(buffer, 'MPO', save_all=True, append_images=[colour], subsampling='4:2:0', exif=exif)
+    assert off_grid(buffer.getvalue())
+    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+           b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/></rdf:RDF></x:xmpmeta>')
+    assert not off_grid(pillow(colour, subsampling='4:2:0', xmp=xmp))
+    assert not off_grid(pillow(Image.new('L', (20_000, 10_000)), quality=1, exif=exif))
+    assert not off_grid(b'') and not off_grid(cv2.imencode('.png', photo(16, 16))[1].tobytes())
+
+
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('size', [(48, 32), (44, 32), (48, 28)])
 def test_files_that_are_turned_off_their_grid(orientation, size):

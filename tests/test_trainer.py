@@ -115,7 +115,9 @@ def test_every_iteration_runs_however_few_images(workspace: Path) -> None:
     assert re.findall(r'iter:\s+(\d+), lr', output) == ['10', '11']
 
 
-def test_a_resumed_epoch_goes_on_with_its_remaining_images(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_resumed_epoch_goes_on_with_its_remaining_images(workspace: Path, monkeypatch: pytest.MonkeyPatch,
+                                                           workers: int) -> None:
     """Every image once an epoch, whenever the training was stopped, and other crops than in the first iterations."""
     seen: list[tuple[str, torch.Tensor]] = []
 
@@ -126,7 +128,8 @@ def test_a_resumed_epoch_goes_on_with_its_remaining_images(workspace: Path, monk
 
     original = SRModel.feed_data
     monkeypatch.setattr(SRModel, 'feed_data', feed)
-    common = ['-opt', 'tiny.yml', '--force_yml', 'logger:save_checkpoint_freq=1', 'val:val_freq=1000']
+    common = ['-opt', 'tiny.yml', '--force_yml', 'logger:save_checkpoint_freq=1', 'val:val_freq=1000',
+              f'datasets:train:num_worker_per_gpu={workers}']
     for total in (1, 2, 6, 7):
         assert main(['train', *common, f'train:total_iter={total}', *['--auto_resume'] * (total > 1)]) == 0
     whole, seen[:] = seen[:], []
@@ -136,14 +139,20 @@ def test_a_resumed_epoch_goes_on_with_its_remaining_images(workspace: Path, monk
     assert not any(torch.equal(a[1], b[1]) for a, b in zip(whole[1:], seen[1:], strict=True))
 
 
-def test_too_few_images_for_all_processes_are_named(workspace: Path, capsys: pytest.CaptureFixture[str],
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(('changes', 'said'), [
+    ({'dist': True, 'world_size': 4}, '1 images for each of 4 processes are fewer than a batch of 2;'),
+    ({'num_gpu': 2}, '3 images are fewer than a batch of 4 for 2 GPUs;')])
+def test_too_few_images_for_all_are_named(workspace: Path, capsys: pytest.CaptureFixture[str],
+                                          monkeypatch: pytest.MonkeyPatch, changes: dict, said: str) -> None:
     create = basicsr.train.create_train_val_dataloader
-    monkeypatch.setattr(basicsr.train, 'create_train_val_dataloader',
-                        lambda opt, logger: create(opt | {'world_size': 4}, logger))
-    monkeypatch.setattr(trainer, '_large_enough', lambda build, path: build)
+
+    def create_for_many(opt: dict, logger: object) -> tuple:
+        opt |= changes
+        return create(opt, logger)
+
+    monkeypatch.setattr(basicsr.train, 'create_train_val_dataloader', create_for_many)
     assert main(['train', '-opt', 'tiny.yml', '--force_yml', 'datasets:train:batch_size_per_gpu=2']) == 2
-    assert 'fewer than its batch of 2' in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_torchrun_on_the_cpu(workspace: Path) -> None:
@@ -194,9 +203,9 @@ MISTAKES = {  # what is changed: (section, key, value), and what the line must s
                    "val:metrics:psnr: calculate_psnr has no key 'test_y_chanel'. Did you mean test_y_channel?"),
     'no image': (('val', 'metrics', 'psnr', 'img2', 'x.png'), 'There are: crop_border, input_order, test_y_channel, '
                  'better.'),
-    'top key': (('manul_seed', 3), 'nothing reads the key manul_seed. Did you mean manual_seed?'),
-    'top section': (('datsets', {}), 'nothing reads the key datsets. Did you mean datasets?'),
-    'logger': (('logger', 'prnt_freq', 3), 'nothing reads the key logger:prnt_freq. Did you mean logger:print_freq?'),
+    'top key': (('dist_parms', {}), 'nothing reads the key dist_parms. Did you mean dist_params?'),
+    'top network': (('netwrok_d', {}), 'nothing reads the key netwrok_d. Did you mean network_d?'),
+    'logger': (('logger', 'wandbb', None), 'nothing reads the key logger:wandbb. Did you mean logger:wandb?'),
     'required': (('train', 'total_iter', None), 'the key train:total_iter is missing or empty'),
     'name': (('name', 12), 'name: 12 must be text; put it in quotes'),
     'device': (('num_gpu', 'one'), "num_gpu: 'one' must be auto or a number"),
@@ -221,7 +230,7 @@ def test_mistakes_end_in_one_line(change: tuple, said: str, workspace: Path,
 
 
 def test_keys_that_other_code_may_read_stay() -> None:
-    options = copy.deepcopy(OPTIONS) | {'my_model_notes': {'a': 1}, 'network_mine': None}
+    options = copy.deepcopy(OPTIONS) | {'my_model_notes': {'a': 1}, 'network_mine': None, 'val2': {}, 'scales': [1]}
     options['logger']['wandb'] = options['logger']['my_board'] = None
     options['val']['metrics']['psnr']['better'] = 'higher'
     option_files.check_options(options, 'f.yml', is_train=True)

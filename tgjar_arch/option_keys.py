@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 TRAIN = frozenset({'optim_g', 'scheduler', 'total_iter', 'warmup_iter'})  # of every model
-VAL = frozenset({'val_freq', 'save_img', 'pbar'})
+VAL = frozenset({'val_freq', 'save_img', 'suffix', 'pbar'})
 # What an option file may have under `path`, and the folders that BasicSR adds.
 _PATH = ('resume_state', 'ignore_resume_networks', 'experiments_root', 'results_root', 'models', 'training_states',
          'log', 'visualization')

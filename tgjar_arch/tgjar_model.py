@@ -59,7 +59,7 @@ class TGJARModel(SRGANModel):
     def __init__(self, opt: dict) -> None:
         self.net_t = self.tokenizer = None
         self.network_opts = {label: opt[f'network_{label}'] for label in ('g', 'd') if opt.get(f'network_{label}')}
-        check_model_options(opt, _TRAIN_KEYS, {'metrics', 'suffix', 'num_shown'})
+        check_model_options(opt, _TRAIN_KEYS, {'metrics', 'num_shown'})
         prepare_metrics(opt.get('val'))
         super().__init__(opt)  # builds net_g and, when training, calls init_training_settings
         if not self.is_train:

@@ -29,7 +29,7 @@ from tgjar_arch.weights_file import read_weights
 STAGES = ('train_damsm_demo', 'train_tgjar_demo')  # option files, in their order
 SHORTER_SIDE = 240  # pixels; keeps training and NIQE short
 QF = 1
-MARK = '.tgjar_demo'  # a file that says whose the folder is, for each demo begins by emptying it
+MARK = '.tgjar_demo'  # a file that says whose the folder is, for each demo begins by removing what one made
 _PROGRESS = re.compile(r'iter:\s*([\d,]+), lr.*?(l_\S+: \S+)')
 
 
@@ -52,8 +52,10 @@ def prepare(output: Path) -> None:
     Raises:
         FileExistsError: when there are files in `output` that are not of an earlier demo.
     """
-    if output.is_dir() and any(output.iterdir()) and not (output / MARK).is_file():
-        raise FileExistsError(f'{output} is not empty, and not of an earlier `tgjar demo`; name another folder (-o).')
+    earlier = (output / MARK).is_file() or (output / 'table.md').is_file() and (output / f'jpeg_qf{QF}').is_dir()
+    if output.is_dir() and not earlier and any(file.name != '.DS_Store' for file in output.iterdir()):
+        raise FileExistsError(f'{output} is not empty, and not of an earlier `tgjar demo`; name another folder (-o), '
+                              'or remove it.')
     output.mkdir(parents=True, exist_ok=True)
     (output / MARK).touch()
     photos, compressed = output / 'data' / 'demo' / 'photos', output / f'jpeg_qf{QF}'

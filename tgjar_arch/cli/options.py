@@ -38,8 +38,10 @@ REQUIRED_TEST = ('val:save_img',)
 STAGE_1 = dict.fromkeys(('path:pretrain_network_t', 'path:pretrain_network_i'), (
     'They come from stage 1, options/train_damsm_*.yml. Without it: --force_yml train:train_network_t=true '
     'path:pretrain_network_t=~ train:damsm_opt=~'))
-# What BasicSR reads. Others stay, for a model may read its own; but what is nearly one of these is one misspelt.
-TOP = {*REQUIRED, 'manual_seed', 'train', 'val', 'logger', 'dist_params', 'scale', 'find_unused_parameters', 'plugin'}
+# What BasicSR and our models read. Others stay, for a model may read its own; but what is nearly one of these that is
+# missing is it misspelt.
+TOP = {*REQUIRED, 'network_g', 'network_d', 'network_t', 'network_i', 'manual_seed', 'train', 'val', 'logger',
+       'dist_params', 'scale', 'find_unused_parameters', 'plugin'}
 LOGGER = {'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}
 FILES = {  # keys of a dataset that name files, and what to do when they are missing
     'dataroot_gt': 'See the README for how to get the data.',
@@ -265,7 +267,8 @@ def _check_keys(entry: Any, block: dict[str, Any], key: str, path: str, given: C
 def _check_spelling(block: Any, known: Collection[str], section: str, path: str) -> None:
     for name in map(str, block if isinstance(block, dict) else ()):
         if name not in known and not name.startswith('network_'):
-            if near := difflib.get_close_matches(name, known, n=1, cutoff=.8):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=.8)
+            if near and near[0] not in block:
                 raise OptionError(f'{path}: nothing reads the key {section}{name}. Did you mean {section}{near[0]}?')
 
 

@@ -140,7 +140,10 @@ def run(restorer: Restorer, jobs: list[Job], args: argparse.Namespace, captioner
         for job in progress:
             if job.target.exists() and not args.overwrite:
                 outcome.kept += 1
-                if args.attention is None or attention_maps.file_of(job, args).exists():
+                if args.attention is None:
+                    continue
+                if (maps := attention_maps.file_of(job, args)).exists():
+                    outcome.kept_maps.append(maps)
                     continue
             try:
                 if job.target.exists() and not args.overwrite:
@@ -165,8 +168,8 @@ def _notes(restorer: Restorer, outcome: Outcome) -> list[str]:
         (outcome.no_jpeg, 'are no JPEG files whose quality can be read: what is not badly compressed becomes worse'),
         (outcome.deep, 'have more than 8 bits a sample, of which the results keep 8')) if files]
     if outcome.kept_maps:
-        lines.append(f'{len(outcome.kept_maps)} attention maps are not drawn, for there are files of their names, '
-                     f'which --overwrite would replace: {_some(outcome.kept_maps)}.')
+        lines.append(f'{len(outcome.kept_maps)} files are where attention maps would go, and are kept (--overwrite '
+                     f'replaces them): {_some(outcome.kept_maps)}.')
     if not restorer.takes_text:
         return lines + ['These weights take no captions: the captions are not used.'] * bool(outcome.unknown)
     return lines + [f'{count} of {outcome.done} files have {what}.' for count, what in (
@@ -291,7 +294,8 @@ def _parser() -> argparse.ArgumentParser:
                              help='of JPEG results, 1 to 100 (default: 95), and of WebP (default: lossless)')
     which_files.add_argument('--keep-metadata', action='store_true',
                              help='keep EXIF (also the place), XMP and comment; the colour profile is always kept')
-    which_files.add_argument('--overwrite', action='store_true', help='restore again what is there already')
+    which_files.add_argument('--overwrite', action='store_true',
+                             help='restore again what is there already, and replace files below --attention')
     machine = parser.add_argument_group('machine')
     machine.add_argument('--tile', type=_tile, metavar='N',
                          help='side of the tiles in pixels; the result is the same, and memory is bounded; 0: none '

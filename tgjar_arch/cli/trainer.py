@@ -16,6 +16,7 @@ The changes hold while the pipeline runs; no file and no other code is touched.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import itertools
 import math
@@ -168,7 +169,7 @@ class ContinuedSampler(EnlargedSampler):
 
     Attributes:
         begun: that epoch.
-        seen: how many images of it this process has had.
+        seen: how many images of it this process has had, given that batches were as large as they are now.
     """
 
     begun, seen = 0, 0
@@ -188,18 +189,21 @@ def _with_enough_epochs(create: Callable[..., tuple], resumed: dict[str, Any], p
     def with_enough_epochs(opt: dict, logger: Any) -> tuple:
         train_loader, train_sampler, val_loaders, total_epochs, total_iters = create(opt, logger)
         if not len(train_loader):
-            raise OptionError(f'{path}: datasets:train: {len(train_sampler)} images for each of {opt["world_size"]} '
-                              f'processes are fewer than its batch of {train_loader.batch_size} (batch_size_per_gpu of '
-                              f'each of its {max(opt["num_gpu"], 1)} devices); lower batch_size_per_gpu, raise '
-                              'dataset_enlarge_ratio, or use fewer.')
+            share = f' for each of {opt["world_size"]} processes' if opt['dist'] else ''
+            devices = '' if opt['dist'] else f' for {opt["num_gpu"]} GPUs'
+            raise OptionError(f'{path}: datasets:train: {len(train_sampler)} images{share} are fewer than a batch of '
+                              f'{train_loader.batch_size}{devices}; lower batch_size_per_gpu, raise '
+                              'dataset_enlarge_ratio, or use fewer processes or GPUs.')
         seen, missing = 0, total_iters
         if resumed:
-            seen = resumed['iter'] - resumed['epoch'] * len(train_loader)
-            if not 0 <= seen <= len(train_loader):  # the epochs had another length
-                seen = resumed['iter'] % len(train_loader)
+            if resumed['epoch'] == (resumed['iter'] - 1) // len(train_loader):  # else epochs had another length
+                seen = resumed['iter'] - resumed['epoch'] * len(train_loader)
             train_sampler.begun, train_sampler.seen = resumed['epoch'], seen * train_loader.batch_size
             missing -= resumed['iter']
-            set_random_seed(opt['manual_seed'] + opt['rank'] + resumed['iter'])
+            seed = (opt['manual_seed'] or 0) + resumed['iter']
+            set_random_seed(seed + opt['rank'])
+            if train_loader.worker_init_fn is not None:
+                train_loader.worker_init_fn = functools.partial(train_loader.worker_init_fn, seed=seed)
         # The loop's end is included.
         needed = resumed.get('epoch', 0) + math.ceil((missing + seen) / len(train_loader)) - 1
         return train_loader, train_sampler, val_loaders, max(total_epochs, needed), total_iters
