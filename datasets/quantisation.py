@@ -79,8 +79,11 @@ def off_grid(content: bytes) -> bool:
 def _orientation(image: Image.Image) -> int:
     """EXIF's, 1 (upright) to 8; not XMP's, which Pillow would take for it and OpenCV does not read."""
     exif = Image.Exif()
-    exif.load(image.info.get('exif', b''))
-    value = exif.get(_ORIENTATION, 1)
+    try:
+        exif.load(image.info.get('exif', b''))
+        value = exif.get(_ORIENTATION, 1)
+    except Exception:  # broken metadata must not stop a whole picture
+        return 1
     return value if isinstance(value, int) else 1
 
 

@@ -75,6 +75,7 @@ def test_grids_of_all_kinds_of_files():
            b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/></rdf:RDF></x:xmpmeta>')
     assert not off_grid(pillow(colour, subsampling='4:2:0', xmp=xmp))
     assert not off_grid(pillow(Image.new('L', (20_000, 10_000)), quality=1, exif=exif))
+    assert not off_grid(pillow(colour, exif=b'Exif\0\0garbage!'))
     assert not off_grid(b'') and not off_grid(cv2.imencode('.png', photo(16, 16))[1].tobytes())
 
 
