@@ -224,8 +224,8 @@ def _report(model: SRModel, name: str, results: dict[str, float], current_iter: 
 
 def _show(model: SRModel, name: str, rows: list, lines: list[str], current_iter: int | str, tb_logger: Any,
           save_img: bool) -> None:
-    folder = Path(model.opt['path']['visualization'])
     if save_img and lines:
+        folder = Path(model.opt['path']['visualization'])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f'{name}_captions.jsonl').write_text('\n'.join(lines) + '\n', encoding='utf-8')
     rows = [row for row in rows if len(row[1]) == len(rows[0][1])]
