@@ -1,5 +1,4 @@
 import json
-import logging
 import math
 from copy import deepcopy
 from datetime import timedelta
@@ -219,7 +218,7 @@ def test_images_without_a_caption_do_not_count(opt, photos):
     assert results['r_precision'] == 1 and all(torch.isfinite(torch.tensor(list(results.values()))))
 
 
-def test_what_cannot_be_measured_ends_no_training(opt, photos, caplog):
+def test_what_cannot_be_measured_ends_no_training(opt, photos, log):
     """A broken image is left out and named; R-precision of one class is no number, and never the best."""
     root = photos(size=64, folder='one_class')
     lines = [json.loads(line) | {'class_id': 3} for line in (root / 'metadata.jsonl').read_text().splitlines()]
@@ -228,22 +227,17 @@ def test_what_cannot_be_measured_ends_no_training(opt, photos, caplog):
     broken.write_bytes(broken.read_bytes()[:200])
     opt['datasets']['val']['dataroot_gt'] = str(root)
     model = make(opt)
-    logger = logging.getLogger('basicsr')
-    logger.addHandler(caplog.handler)
-    try:
-        results = validate(model, opt, 5)
-        for file in others:
-            file.write_bytes(file.read_bytes()[:200])
-        validate(model, opt, 6)
-    finally:
-        logger.removeHandler(caplog.handler)
+    results = validate(model, opt, 5)
+    for file in others:
+        file.write_bytes(file.read_bytes()[:200])
+    validate(model, opt, 6)
     assert math.isnan(results['r_precision']) and math.isfinite(results['word_loss'])
     assert model.best_metric_results['val']['r_precision']['iter'] == -1
-    assert f'{broken.name}' in caplog.text and 'R-precision needs' in caplog.text
-    assert 'none of its images can be read' in caplog.text
+    assert broken.name in log.text and 'R-precision needs' in log.text
+    assert 'none of its images can be read' in log.text
 
 
-def test_test_mode_measures_given_checkpoints(opt, tmp_path, caplog):
+def test_test_mode_measures_given_checkpoints(opt, tmp_path, log):
     model = make(opt)
     step(model, batch(opt), 3)
     expected = validate(model, opt)
@@ -253,14 +247,9 @@ def test_test_mode_measures_given_checkpoints(opt, tmp_path, caplog):
     for label in 'ti':
         opt['path'][f'pretrain_network_{label}'] = str(tmp_path / 'models' / f'net_{label}_latest.pth')
     tested = make(opt)
-    logger = logging.getLogger('basicsr')
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO)
-    try:
-        assert validate(tested, opt, 'tiny') == pytest.approx(expected)
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert f'# r_precision: {expected["r_precision"]:.4f}' in caplog.text and 'Best' not in caplog.text
+    log.clear()
+    assert validate(tested, opt, 'tiny') == pytest.approx(expected)
+    assert f'# r_precision: {expected["r_precision"]:.4f}' in log.text and 'Best' not in log.text
     assert tested.optimizers == []
 
 

@@ -75,11 +75,10 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
         tensors |= {f'net_t.{key}': value for key, value in weights.state_t.items()}
         metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
                      'max_words': str(weights.max_words)}
-    if half:
-        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-    _check_finite(tensors, ' (--half ends at 65,504)' if half else '')
     # Copies, for the library refuses tensors that share their memory, as tied embeddings (T5) do.
-    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    tensors = {key: value.to(torch.float16 if half and value.is_floating_point() else value.dtype, copy=True,
+                             memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    _check_finite(tensors, ' (--half ends at 65,504)' if half else '')
     try:
         with atomic(path, durable=True) as temporary:
             save_file(tensors, temporary, metadata=metadata)

@@ -151,16 +151,6 @@ def _reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 
-def write(content: bytes, target: Path) -> None:
-    """Write a file; it appears whole or not at all.
-
-    Raises:
-        OSError: when it cannot be written.
-    """
-    with atomic(target) as temporary:
-        temporary.write_bytes(content)
-
-
 def run(jobs: list[Job], args: argparse.Namespace) -> tuple[list[Sizes], dict[Path, str]]:
     """Compress all; one bad file never stops the rest.
 
@@ -175,7 +165,8 @@ def run(jobs: list[Job], args: argparse.Namespace) -> tuple[list[Sizes], dict[Pa
             photo = read_photo(job.source, args.max_pixels)
             caption, source = find_caption(job.source, args.caption, job.root, max_pixels=args.max_pixels)
             content, sizes = compress(photo, caption, args.qf, args.chroma, args.max_side, args.strip)
-            write(content, job.target)
+            with atomic(job.target) as temporary:
+                temporary.write_bytes(content)
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             failed[job.source] = str(error) or type(error).__name__
             continue

@@ -10,13 +10,14 @@ from tempfile import TemporaryFile
 import torch
 from tqdm import tqdm
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.datasets.jpeg import check_qf
 from tgjar_arch.evaluation import measures as measuring
 from tgjar_arch.evaluation.figure_files import FigureFiles, read_zooms
 from tgjar_arch.evaluation.methods import Method, build_methods, find_paths, parse_methods, quality_warnings
 from tgjar_arch.evaluation.network_method import write_originals
 from tgjar_arch.evaluation.paper import CHOICES, DATASETS, guess_dataset, paper_rows
-from tgjar_arch.evaluation.scores import Scores, measure_all, write_atomically
+from tgjar_arch.evaluation.scores import Scores, measure_all
 from tgjar_arch.evaluation.tables import Comparison, Table, build_tables
 from tgjar_arch.evaluation.test_set import CAPTION_KINDS, EvaluationSet
 
@@ -246,7 +247,8 @@ def _write(output: Path, tables: Sequence[Table], notes: Sequence[str], scores: 
     files = {output / f'{table.name}.csv': table.csv() for table in tables}
     files = {output / 'tables.md': '\n'.join(parts)} | files
     for path, text in files.items():
-        write_atomically(path, text)
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding='utf-8')
     return [*files, *(path for path in (output / 'scores.csv', output / 'set_scores.csv') if path.is_file()
                       and scores.by_image)]
 

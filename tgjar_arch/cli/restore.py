@@ -94,13 +94,9 @@ def restore_file(restorer: Restorer, job: Job, args: argparse.Namespace, caption
                             tables=photo.jpeg.tables if photo.jpeg else None, progress=progress)
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None:
         trim(0)  # glibc: gives back what the tiles took, before the writer takes a copy of the picture
-    if args.attention is not None:
-        maps = attention_maps.file_of(job, args)
-        if maps.exists() and not args.overwrite:  # perhaps no maps at all
-            outcome.kept_maps.append(maps)
-        else:
-            picture = to_srgb(np.ascontiguousarray(photo.upright(restored)), photo.icc)
-            attention_maps.draw(restorer, photo, picture, caption.text, maps)
+    if _draws_maps(job, args, outcome):
+        picture = to_srgb(np.ascontiguousarray(photo.upright(restored)), photo.icc)
+        attention_maps.draw(restorer, photo, picture, caption.text, attention_maps.file_of(job, args))
     # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
     write_picture(job.target, photo.upright(restored), photo, args.quality, args.keep_metadata, overwrite=True)
     outcome.done += 1
@@ -114,6 +110,17 @@ def restore_file(restorer: Restorer, job: Job, args: argparse.Namespace, caption
     if args.show_caption:
         tqdm.write(f'{job.source}: caption "{caption.text}", from {caption.source}' if caption.text else
                    f'{job.source}: no caption')
+
+
+def _draws_maps(job: Job, args: argparse.Namespace, outcome: Outcome) -> bool:
+    """Whether to draw attention maps; a file in their place, which may be anything, is kept and noted."""
+    if args.attention is None:
+        return False
+    file = attention_maps.file_of(job, args)
+    if args.overwrite or not file.exists():
+        return True
+    outcome.kept_maps.append(file)
+    return False
 
 
 def _caption(job: Job, photo: Photo, args: argparse.Namespace, captioner: Captioner | None) -> FoundCaption:
@@ -140,10 +147,7 @@ def run(restorer: Restorer, jobs: list[Job], args: argparse.Namespace, captioner
         for job in progress:
             if job.target.exists() and not args.overwrite:
                 outcome.kept += 1
-                if args.attention is None:
-                    continue
-                if (maps := attention_maps.file_of(job, args)).exists():
-                    outcome.kept_maps.append(maps)
+                if not _draws_maps(job, args, outcome):
                     continue
             try:
                 if job.target.exists() and not args.overwrite:

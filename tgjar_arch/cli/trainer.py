@@ -108,7 +108,7 @@ def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) ->
     changes = [
         (sys, 'argv', argv),  # which BasicSR parses again, and writes into the experiment's copy of the option file
         (basicsr.utils.options, '_postprocess_yml_value', parse_value),
-        (module, 'build_dataset', _large_enough(_explained(module.build_dataset, arguments.opt), arguments.opt)),
+        (module, 'build_dataset', _explained(module.build_dataset, arguments.opt)),
         (module, 'build_model', _explained(module.build_model, arguments.opt)),
     ]
     if arguments.launcher != 'none' and not torch.cuda.is_available():
@@ -123,20 +123,6 @@ def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) ->
                         _with_enough_epochs(module.create_train_val_dataloader, resumed, arguments.opt)))
     with _replaced(changes):
         (module.train_pipeline if is_train else module.test_pipeline)(os.getcwd())
-
-
-def _large_enough(build_dataset: Callable[[dict], Any], path: str) -> Callable[[dict], Any]:
-    """Refuse fewer images than a batch: BasicSR's loader drops the last, smaller one, and would train on nothing."""
-
-    def build(opt: dict) -> Any:
-        dataset = build_dataset(opt)
-        images = len(dataset) * opt.get('dataset_enlarge_ratio', 1)
-        if opt['phase'] == 'train' and images < opt['batch_size_per_gpu']:
-            raise OptionError(f'{path}: datasets:train: {images} images are fewer than a batch of '
-                              f'{opt["batch_size_per_gpu"]}; lower batch_size_per_gpu or raise dataset_enlarge_ratio.')
-        return dataset
-
-    return build
 
 
 def _by_one_process(copy_opt_file: Callable[..., None]) -> Callable[..., None]:
@@ -189,8 +175,9 @@ def _with_enough_epochs(create: Callable[..., tuple], resumed: dict[str, Any], p
     def with_enough_epochs(opt: dict, logger: Any) -> tuple:
         train_loader, train_sampler, val_loaders, total_epochs, total_iters = create(opt, logger)
         if not len(train_loader):
+            # BasicSR's loader drops the last, smaller batch, and would train on nothing.
             share = f' for each of {opt["world_size"]} processes' if opt['dist'] else ''
-            devices = '' if opt['dist'] else f' for {opt["num_gpu"]} GPUs'
+            devices = f' for {opt["num_gpu"]} GPUs' if not opt['dist'] and opt['num_gpu'] > 1 else ''
             raise OptionError(f'{path}: datasets:train: {len(train_sampler)} images{share} are fewer than a batch of '
                               f'{train_loader.batch_size}{devices}; lower batch_size_per_gpu, raise '
                               'dataset_enlarge_ratio, or use fewer processes or GPUs.')

@@ -21,12 +21,6 @@ Key = tuple[str, int, str]  # method, quality factor, image; of a whole set the 
 _SAVE_EVERY = 200  # images between two writes of the CSV file
 
 
-def write_atomically(path: str | os.PathLike, text: str) -> None:
-    """Write a text file whole or not at all, and make its folder."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding='utf-8')
-
-
 class ScoreFile:
     """A CSV file with a line for each method, quality factor and image: what was compared, and the scores.
 
@@ -83,7 +77,8 @@ class ScoreFile:
         writer = csv.DictWriter(text, columns, lineterminator='\n')
         writer.writeheader()
         writer.writerows(self._lines[key] for key in sorted(self._lines))
-        write_atomically(self.path, text.getvalue())
+        with atomic(self.path) as temporary:
+            temporary.write_text(text.getvalue(), encoding='utf-8')
 
 
 @dataclass
