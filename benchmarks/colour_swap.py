@@ -25,10 +25,10 @@ from tqdm import tqdm
 from benchmarks.restorer_parser import restorer_parser
 from tgjar_arch.datasets.captions import read_captions
 from tgjar_arch.datasets.image_source import ImageSource
-from tgjar_arch.datasets.jpeg import decode, encode
 from tgjar_arch.evaluation.measures import central_half
-from tgjar_arch.panel import draw_panel
-from tgjar_arch.restorer import Restorer
+from tgjar_arch.jpeg.codec import decode, encode
+from tgjar_arch.pictures.panel import draw_panel
+from tgjar_arch.restoration.restorer import Restorer
 
 # Colours that differ in hue; of black, white and grey the chroma says nothing.
 COLOURS = {'red': (200, 40, 40), 'orange': (230, 130, 40), 'yellow': (230, 210, 50), 'green': (60, 140, 60),

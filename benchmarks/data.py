@@ -33,7 +33,7 @@ from benchmarks.machine import describe
 from tgjar_arch.datasets import paired_image_text_dataset
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset
 from tgjar_arch.datasets.prepare.lmdb_copy import write_lmdb
-from tgjar_arch.tokenizer import WordTokenizer
+from tgjar_arch.text.word_tokenizer import WordTokenizer
 
 NEEDED = 500 / 16
 FORMATS = {'WebP': ('webp', {'quality': 95}), 'PNG': ('png', {}), 'JPEG': ('jpg', {'quality': 95})}

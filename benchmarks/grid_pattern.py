@@ -15,13 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.restorer_parser import restorer_parser
-from tgjar_arch.datasets.jpeg import decode
-from tgjar_arch.datasets.quantisation import BLOCK
 from tgjar_arch.evaluation.measures import Measure, build_measures
 from tgjar_arch.evaluation.network_method import restore_jpeg
 from tgjar_arch.evaluation.tables import Table
 from tgjar_arch.evaluation.test_set import EvaluationSet
-from tgjar_arch.restorer import Restorer
+from tgjar_arch.jpeg.codec import decode
+from tgjar_arch.jpeg.tables import BLOCK
+from tgjar_arch.restoration.restorer import Restorer
 
 METRICS = ('lpips', 'lpips_squeeze')
 ROWS = ('JPEG', 'restored')

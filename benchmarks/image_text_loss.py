@@ -11,10 +11,10 @@ import time
 
 import torch
 
-from tgjar_arch.generator_arch import TGJARGenerator
-from tgjar_arch.image_encoder_arch import DAMSMImageEncoder
+from tgjar_arch.archs.generator_arch import TGJARGenerator
+from tgjar_arch.archs.image_encoder_arch import DAMSMImageEncoder
 from tgjar_arch.losses.damsm_loss import DAMSMLoss
-from tgjar_arch.text_features import TextFeatures
+from tgjar_arch.text.features import TextFeatures
 
 
 def cpu_seconds(function, repeats: int) -> float:

@@ -24,8 +24,8 @@ from basicsr.models import build_model
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from tgjar_arch.panel import draw_panel
-from tgjar_arch.tokenizer import WordTokenizer, pad_ids
+from tgjar_arch.pictures.panel import draw_panel
+from tgjar_arch.text.word_tokenizer import WordTokenizer, pad_ids
 
 SIZE = 32  # pixels
 CHROMA = 15  # distance from grey in Cb, Cr

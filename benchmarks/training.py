@@ -39,7 +39,7 @@ from benchmarks.damsm_loss import looped_word_loss
 from benchmarks.machine import clock, describe
 from tgjar_arch.losses.contrastive_loss import contrastive_ratio
 from tgjar_arch.losses.damsm_loss import sentence_loss
-from tgjar_arch.tokenizer import WordTokenizer
+from tgjar_arch.text.word_tokenizer import WordTokenizer
 
 OPTIONS = Path(__file__).resolve().parents[1] / 'options'
 WORDS, VOCABULARY = 18, 5450  # CUB's

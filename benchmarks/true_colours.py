@@ -22,7 +22,7 @@ from tgjar_arch.evaluation.measures import Measure, build_measures, central_half
 from tgjar_arch.evaluation.network_method import restore_jpeg
 from tgjar_arch.evaluation.tables import Table
 from tgjar_arch.evaluation.test_set import EvaluationSet
-from tgjar_arch.restorer import Restorer
+from tgjar_arch.restoration.restorer import Restorer
 
 METRICS = ('psnr', 'lpips', 'lpips_squeeze', 'ab_error')
 BLOCKS = (64, 32, 16)  # pixels

@@ -13,14 +13,15 @@ from torch import Tensor
 from torch.utils import data
 
 from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
+from tgjar_arch.datasets.degradation import MAX_SHIFT, QualitySampler, shifted_compress
 from tgjar_arch.datasets.image_source import ImageSource
-from tgjar_arch.datasets.jpeg import CHROMA, MAX_SHIFT, QualitySampler, decode, encode, is_cut_short, shifted_compress
-from tgjar_arch.datasets.option_values import one_of, probability, scale_range, whole
-from tgjar_arch.datasets.quantisation import off_grid, quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.datasets.recolour import COLOURS, centre_weight, recolour
-from tgjar_arch.hf_tokenizer import HFTokenizer
-from tgjar_arch.option_keys import check_keys
-from tgjar_arch.tokenizer import WordTokenizer, load_tokenizer
+from tgjar_arch.jpeg.codec import CHROMA, decode, encode, is_cut_short
+from tgjar_arch.jpeg.tables import off_grid, quantisation_maps, quantisation_tables, thumbnail
+from tgjar_arch.option_checks import check_keys, one_of, probability, scale_range, whole
+from tgjar_arch.text.subword_tokenizer import HFTokenizer
+from tgjar_arch.text.tokenizer import load_tokenizer
+from tgjar_arch.text.word_tokenizer import WordTokenizer
 
 MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the block grid of a compressed image
 

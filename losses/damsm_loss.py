@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from tgjar_arch.text_features import TextFeatures
+from tgjar_arch.text.features import TextFeatures
 
 # So many attention weights (images x captions x words x regions) are computed at once. 4 MB stay in a CPU's cache and
 # are reused, where arrays for a whole batch are fetched from the system each time (5 times slower in a fresh process).

@@ -4,7 +4,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tgjar_arch.datasets.quantisation import BLOCK
+from tgjar_arch.jpeg.tables import BLOCK
 
 
 def grid_pattern_error(output: Tensor, gt: Tensor, blocks: int = 6) -> Tensor:

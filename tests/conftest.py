@@ -16,7 +16,7 @@ from PIL import Image
 
 import tgjar_arch  # noqa: F401  first of all, so that a test may import basicsr before anything of ours
 
-pytest_plugins = ['tiny_model']  # its fixture `opt`
+pytest_plugins = ['tests.helpers.tiny_model']  # its fixture `opt`
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = {  # file of scikit-image, captions

@@ -18,7 +18,7 @@ gr = pytest.importorskip('gradio', reason="the page is optional: pip install 'tg
 
 from tgjar_arch import app  # noqa: E402
 from tgjar_arch.cli.main import main  # noqa: E402
-from tgjar_arch.restorer import Restorer  # noqa: E402
+from tgjar_arch.restoration.restorer import Restorer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = app.Limits(max_pixels=100_000, max_qf=8)

@@ -9,16 +9,16 @@ import torch
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
-from test_registration import ROOT, run_python
 
 import tgjar_arch
-from tgjar_arch.checkpoint import save_atomically
-from tgjar_arch.image_encoder_arch import DAMSMImageEncoder
+from tests.helpers.checkout import ROOT, run_python
+from tgjar_arch.archs.image_encoder_arch import DAMSMImageEncoder
+from tgjar_arch.archs.lstm_text_encoder_arch import LSTMTextEncoder
 from tgjar_arch.metrics.lpips import build_lpips, cached_lpips
-from tgjar_arch.restorer import Restorer
-from tgjar_arch.text_encoder_arch import LSTMTextEncoder
-from tgjar_arch.tokenizer import WordTokenizer
-from tgjar_arch.weights_file import write_weights
+from tgjar_arch.restoration.restorer import Restorer
+from tgjar_arch.text.word_tokenizer import WordTokenizer
+from tgjar_arch.weights.checkpoint import save_atomically
+from tgjar_arch.weights.file import write_weights
 
 pytest.importorskip('mmengine')
 
@@ -84,7 +84,7 @@ def test_every_network_and_loss_is_registered_under_our_scope():
 
 def test_config_builds_a_network_and_refuses_a_misspelt_key():
     net = MODELS.build(G)
-    assert type(net) is tgjar_arch.generator_arch.TGJARGenerator and net.text_dim == 16
+    assert type(net) is tgjar_arch.archs.generator_arch.TGJARGenerator and net.text_dim == 16
     with pytest.raises(TypeError, match='num_feats'):
         MODELS.build({**G, 'num_feats': 8})
 

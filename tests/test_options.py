@@ -10,11 +10,11 @@ from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.utils.options import _postprocess_yml_value, ordered_yaml
 from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
-from force_yml_rows import FILES, option_file, rows
 
 import tgjar_arch
-from tgjar_arch.cli.options import check_options, override, parse_value
+from tests.helpers.force_yml_rows import FILES, option_file, rows
 from tgjar_arch.datasets import paired_image_text_dataset as dataset_module
+from tgjar_arch.training.options import check_options, override, parse_value
 
 PAPER = {'pixel_opt': 1.0, 'contrastive_opt': 0.01, 'gan_opt': 0.001, 'damsm_opt': 0.0005}
 

@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from test_registration import ROOT, run_python
 
 import tgjar_arch
+from tests.helpers.checkout import ROOT, run_python
 
 CODE = ('tgjar_arch', 'datasets', 'losses')
 

@@ -5,14 +5,15 @@ import re
 
 import pytest
 import torch
-from test_registration import ROOT
 from torch import nn
 
 import tgjar_arch
-from tgjar_arch import Restorer, TextFeatures, restorer
+from tests.helpers.checkout import ROOT
+from tgjar_arch import Restorer, TextFeatures
 from tgjar_arch.losses.contrastive_loss import PerceptualContrastiveLoss
 from tgjar_arch.losses.damsm_loss import DAMSMLoss
 from tgjar_arch.metrics.lpips import build_lpips
+from tgjar_arch.restoration import restorer
 
 
 def examples() -> list[str]:

@@ -83,8 +83,9 @@ def checkout_copy(tmp_path: Path) -> Path:
 
 def test_every_registering_file_is_imported(checkout_report: dict) -> None:
     expected = registering_modules(ROOT)
-    assert {'tgjar_arch.generator_arch', 'tgjar_arch.datasets.paired_image_text_dataset',
-            'tgjar_arch.losses.contrastive_loss', 'tgjar_arch.metrics.lpips', 'tgjar_arch.tgjar_model'} <= expected
+    assert {'tgjar_arch.archs.generator_arch', 'tgjar_arch.datasets.paired_image_text_dataset',
+            'tgjar_arch.losses.contrastive_loss', 'tgjar_arch.metrics.lpips',
+            'tgjar_arch.models.tgjar_model'} <= expected
     missing = expected - set(checkout_report['modules'])
     assert not missing, f'add an import line to tgjar_arch/__init__.py for {sorted(missing)}'
 

@@ -19,12 +19,11 @@ os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
 
 import gradio as gr
 
-from tgjar_arch.cli.compare import upright_srgb
-from tgjar_arch.cli.restore import describe
-from tgjar_arch.file_captions import clean, find_caption
-from tgjar_arch.photo_file import Photo, read_photo
-from tgjar_arch.picture_output import write_picture
-from tgjar_arch.restorer import Restorer
+from tgjar_arch.pictures.captions import find_caption
+from tgjar_arch.pictures.photo import Photo, describe, read_photo
+from tgjar_arch.pictures.write import upright_srgb, write_picture
+from tgjar_arch.restoration.restorer import Restorer
+from tgjar_arch.text.cleaning import clean
 
 SUFFIXES = ['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp']
 MAX_STRENGTH = 3.

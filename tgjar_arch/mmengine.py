@@ -30,14 +30,15 @@ from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from tgjar_arch.checkpoint import load_checkpoint_for
+from tgjar_arch.archs.padding import run_padded
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset
-from tgjar_arch.padded import run_padded
-from tgjar_arch.text_features import TextFeatures
-from tgjar_arch.text_setup import check_vocabulary, text_encoder_options
-from tgjar_arch.tokenizer import DEFAULT_MAX_WORDS, load_tokenizer
-from tgjar_arch.validation import prepare_metrics
-from tgjar_arch.weights_file import ExportedWeights
+from tgjar_arch.models.encoders import check_vocabulary, text_encoder_options
+from tgjar_arch.models.validation import prepare_metrics
+from tgjar_arch.text.features import TextFeatures
+from tgjar_arch.text.tokenizer import load_tokenizer
+from tgjar_arch.text.word_tokenizer import DEFAULT_MAX_WORDS
+from tgjar_arch.weights.checkpoint import load_checkpoint_for
+from tgjar_arch.weights.file import ExportedWeights
 
 SCOPE = 'tgjar'
 
@@ -201,7 +202,7 @@ class TextGuidedRestorer(BaseModel):
         return losses
 
     def exported_weights(self) -> ExportedWeights:
-        """What `tgjar_arch.weights_file.write_weights` writes, for `tgjar restore`.
+        """What `tgjar_arch.weights.file.write_weights` writes, for `tgjar restore`.
 
         Raises:
             ValueError: when a network is not one of BasicSR's registry, by which the file's reader builds it.

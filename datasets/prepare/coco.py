@@ -4,8 +4,8 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from tgjar_arch.datasets.image_source import image_name
 from tgjar_arch.datasets.prepare.pipeline import Item, Plan
+from tgjar_arch.pictures.files import image_name
 
 CAPTIONS = 5  # some images have six or seven; AttnGAN keeps the first five
 COUNTS = {'2017': {'train': 118287, 'val': 5000}, '2014': {'train': 82783, 'val': 40504}}

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tgjar_arch.datasets.captions import read_caption_file
-from tgjar_arch.datasets.image_source import image_name
 from tgjar_arch.datasets.prepare.pipeline import Item, Plan
 from tgjar_arch.datasets.prepare.split import Split, find_split, read_split
+from tgjar_arch.pictures.files import image_name
+from tgjar_arch.text.caption_files import read_caption_file
 
 EXPECTED = {'train': 8855, 'test': 2933}
 # The 50 classes of AttnGAN's test/filenames.pickle; training and test share no class.

@@ -8,8 +8,8 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from PIL import Image
 from tqdm import tqdm
 
-from tgjar_arch.datasets.captions import METADATA, read_metadata
-from tgjar_arch.datasets.image_source import image_name
+from tgjar_arch.pictures.files import image_name
+from tgjar_arch.text.caption_files import METADATA, read_metadata
 
 PAGE = 4096  # bytes; a value begins on a page of its own
 

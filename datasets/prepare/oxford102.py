@@ -6,9 +6,9 @@ https://www.robots.ox.ac.uk/~vgg/data/flowers/102/, https://github.com/reedscot/
 import re
 from pathlib import Path
 
-from tgjar_arch.datasets.captions import read_caption_file
 from tgjar_arch.datasets.prepare.pipeline import Item, Plan
 from tgjar_arch.datasets.prepare.split import Split, find_split, read_split
+from tgjar_arch.text.caption_files import read_caption_file
 
 EXPECTED = {'train': 7034, 'test': 1155}
 CLASSES = 102

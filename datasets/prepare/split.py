@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from tgjar_arch.datasets.image_source import image_name
+from tgjar_arch.pictures.files import image_name
 
 EXPECTED = ('expected {"train": [names], "test": [names]} or {"test_classes": [numbers]} (.json), a list of the test '
             'classes (.txt), or a folder with train/filenames.pickle and test/filenames.pickle, or with '

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tgjar_arch.cli.restore import WEIGHTS
-from tgjar_arch.shipped import find_weights, quality_limit, shipped
+from tgjar_arch.cli.arguments import WEIGHTS
+from tgjar_arch.weights.shipped import find_weights, quality_limit, shipped
 
 MAX_PIXELS = 12_000_000
 MAX_MEGABYTES = 20
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (error.name or '').partition('.')[0] != 'gradio':
                 raise
             raise ImportError("the page needs Gradio: pip install 'tgjar[app]'.") from error
-        from tgjar_arch.restorer import Restorer
+        from tgjar_arch.restoration.restorer import Restorer
 
         restorer = Restorer.from_pretrained(weights, args.device)
         app.serve(restorer, app.Limits(args.max_pixels, quality_limit(weights)), Path(weights).stem, args.host,

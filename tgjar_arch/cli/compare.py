@@ -9,21 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tgjar_arch.cli.restore import WEIGHTS, _number, _tile, describe
-from tgjar_arch.evaluation.canvas import MAX_PIXELS as SHEET_PIXELS
-from tgjar_arch.evaluation.canvas import check_suffix, require_matplotlib
-from tgjar_arch.evaluation.figure import Zoom, draw_captions
-from tgjar_arch.evaluation.figure_files import read_zoom
-from tgjar_arch.file_captions import clean
-from tgjar_arch.photo_file import MAX_PIXELS, Photo, read_photo
-from tgjar_arch.picture_output import to_srgb
-from tgjar_arch.restorer import Restorer
-from tgjar_arch.shipped import find_weights, quality_limit
-
-
-def upright_srgb(photo: Photo, image: np.ndarray) -> np.ndarray:
-    """An image (H, W, 3) uint8 made from the pixels of a file, as it is to be looked at: turned, and in sRGB."""
-    return to_srgb(np.ascontiguousarray(photo.upright(image)), photo.icc)
+from tgjar_arch.cli.arguments import WEIGHTS, number_from, tile_size
+from tgjar_arch.figures.canvas import MAX_PIXELS as SHEET_PIXELS
+from tgjar_arch.figures.canvas import check_suffix, require_matplotlib
+from tgjar_arch.figures.comparison import draw_captions
+from tgjar_arch.figures.zoom import Zoom, read_zoom
+from tgjar_arch.pictures.photo import MAX_PIXELS, Photo, describe, read_photo
+from tgjar_arch.pictures.write import upright_srgb
+from tgjar_arch.restoration.restorer import Restorer
+from tgjar_arch.text.cleaning import clean
+from tgjar_arch.weights.shipped import find_weights, quality_limit
 
 
 def check_files(args: argparse.Namespace) -> tuple[Photo, np.ndarray | None, Zoom]:
@@ -142,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='OUT', help='figure, .png or .pdf')
     parser.add_argument('--weights', type=Path, default=os.environ.get(WEIGHTS) or None, metavar='FILE',
                         help='as of `tgjar restore`')
-    parser.add_argument('--text-strength', type=_number(float, 0, '0 or more'), default=1., metavar='S',
+    parser.add_argument('--text-strength', type=number_from(float, 0, '0 or more'), default=1., metavar='S',
                         help='1: as trained, above: the text counts more, and the pictures differ more (default: '
                         '%(default)s)')
     parser.add_argument('--original', type=Path, metavar='IMAGE', help='the picture before compression, drawn first')
@@ -154,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--max-pixels', type=int, default=MAX_PIXELS, metavar='N',
                         help='refuse pictures with more pixels (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace the figure that is there already')
-    parser.add_argument('--tile', type=_tile, metavar='N', help='side of the tiles in pixels, as of `tgjar restore`')
+    parser.add_argument('--tile', type=tile_size, metavar='N',
+                        help='side of the tiles in pixels, as of `tgjar restore`')
     parser.add_argument('--self-ensemble', action='store_true', help='as of `tgjar restore`')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the GPU if there is one')
     return parser

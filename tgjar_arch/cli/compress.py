@@ -12,12 +12,13 @@ import numpy as np
 from PIL import Image
 
 from tgjar_arch.atomic_file import atomic
-from tgjar_arch.datasets.image_source import list_images
-from tgjar_arch.datasets.jpeg import CHROMA, check_qf, encode
-from tgjar_arch.file_captions import clean, find_caption, is_caption
-from tgjar_arch.jpeg_segments import add_segments
-from tgjar_arch.photo_file import MAX_PIXELS, Photo, read_photo
-from tgjar_arch.picture_output import to_srgb, upright_exif
+from tgjar_arch.jpeg.codec import CHROMA, check_qf, encode
+from tgjar_arch.jpeg.segments import add_segments
+from tgjar_arch.pictures.captions import find_caption, is_caption
+from tgjar_arch.pictures.files import list_images
+from tgjar_arch.pictures.photo import MAX_PIXELS, Photo, read_photo
+from tgjar_arch.pictures.write import to_srgb, upright_exif
+from tgjar_arch.text.cleaning import clean
 
 _SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
 _LONGEST_SIDE = 65500  # of libjpeg
@@ -112,7 +113,7 @@ def compress(photo: Photo, caption: str, qf: int, chroma: str = '4:2:0', max_sid
         photo: the image; transparent parts become white.
         caption: what it shows; '' for none.
         qf: quality factor, 1 to 100.
-        chroma: subsampling, a key of `tgjar_arch.datasets.jpeg.CHROMA`.
+        chroma: subsampling, a key of `tgjar_arch.jpeg.codec.CHROMA`.
         max_side: reduce the picture until its longer side has this many pixels; it is never enlarged.
         strip: leave out EXIF data and colour profile; the colours are converted to sRGB.
 

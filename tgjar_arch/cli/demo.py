@@ -21,10 +21,10 @@ from tqdm import tqdm
 
 import tgjar_arch
 from tgjar_arch.cli import export, restore, vocab
-from tgjar_arch.panel import draw_panel
-from tgjar_arch.shipped import find_weights, shipped
-from tgjar_arch.tokenizer import tokenizer_from_json
-from tgjar_arch.weights_file import read_weights
+from tgjar_arch.pictures.panel import draw_panel
+from tgjar_arch.text.tokenizer import tokenizer_from_json
+from tgjar_arch.weights.file import read_weights
+from tgjar_arch.weights.shipped import find_weights, shipped
 
 STAGES = ('train_damsm_demo', 'train_tgjar_demo')  # option files, in their order
 SHORTER_SIDE = 240  # pixels; keeps training and NIQE short

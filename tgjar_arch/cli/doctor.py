@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tgjar_arch
 from tgjar_arch.compat import INSTALL_BASICSR
-from tgjar_arch.shipped import FOLDER, shipped
+from tgjar_arch.weights.shipped import FOLDER, shipped
 
 LIBRARIES = ('torch', 'torchvision', 'basicsr', 'mmengine', 'numpy', 'opencv-python', 'lpips', 'tokenizers',
              'transformers', 'safetensors')

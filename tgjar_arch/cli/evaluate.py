@@ -11,15 +11,16 @@ import torch
 from tqdm import tqdm
 
 from tgjar_arch.atomic_file import atomic
-from tgjar_arch.datasets.jpeg import check_qf
 from tgjar_arch.evaluation import measures as measuring
-from tgjar_arch.evaluation.figure_files import FigureFiles, read_zooms
+from tgjar_arch.evaluation.figure_files import FigureFiles
+from tgjar_arch.evaluation.kept_pictures import write_originals
 from tgjar_arch.evaluation.methods import Method, build_methods, find_paths, parse_methods, quality_warnings
-from tgjar_arch.evaluation.network_method import write_originals
 from tgjar_arch.evaluation.paper import CHOICES, DATASETS, guess_dataset, paper_rows
 from tgjar_arch.evaluation.scores import Scores, measure_all
 from tgjar_arch.evaluation.tables import Comparison, Table, build_tables
 from tgjar_arch.evaluation.test_set import CAPTION_KINDS, EvaluationSet
+from tgjar_arch.figures.zoom import read_zooms
+from tgjar_arch.jpeg.codec import check_qf
 
 _METHODS = """\
 methods:

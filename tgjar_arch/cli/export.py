@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from tgjar_arch.checkpoint import load_checkpoint
-from tgjar_arch.portable_network import check_network
-from tgjar_arch.shipped import shipped
-from tgjar_arch.weights_file import ExportedWeights, read_weights, with_text_norm_said, write_weights
+from tgjar_arch.weights.checkpoint import load_checkpoint
+from tgjar_arch.weights.file import ExportedWeights, read_weights, with_text_norm_said, write_weights
+from tgjar_arch.weights.network_check import check_network
+from tgjar_arch.weights.shipped import shipped
 
 
 def collect(checkpoint: Path, averaged: bool = True, without_text: bool = False) -> ExportedWeights:
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         weights, source = _gather(args.checkpoint, not args.raw, args.without_text)
         if args.onnx:
             # Here: it takes seconds, and only few want it.
-            from tgjar_arch.onnx_export import export_onnx
+            from tgjar_arch.restoration.onnx_export import export_onnx
 
             difference = export_onnx(args.output, weights, source.name)
             equality = f'; onnxruntime gives the pixels of PyTorch to {difference:.0e}'

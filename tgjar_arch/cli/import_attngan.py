@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tgjar_arch.checkpoint import load_checkpoint, save_atomically
-from tgjar_arch.image_encoder_arch import DAMSMImageEncoder
-from tgjar_arch.text_encoder_arch import LSTMTextEncoder
-from tgjar_arch.tokenizer import DEFAULT_MAX_WORDS, END, WordTokenizer
+from tgjar_arch.archs.image_encoder_arch import DAMSMImageEncoder
+from tgjar_arch.archs.lstm_text_encoder_arch import LSTMTextEncoder
+from tgjar_arch.text.word_tokenizer import DEFAULT_MAX_WORDS, END, WordTokenizer
+from tgjar_arch.weights.checkpoint import load_checkpoint, save_atomically
 
 # Python 2 wrote AttnGAN's files, hence both names of the module and two of its types.
 _PLAIN = {(module, name) for module in ('builtins', '__builtin__')

@@ -4,9 +4,8 @@ import argparse
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,19 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from tgjar_arch.attention import MAX_PIXELS as ATTENTION_PIXELS
-from tgjar_arch.attention import check_size
-from tgjar_arch.cli import attention_maps
-from tgjar_arch.cli.caption import DEFAULT_MODEL, Captioner
+from tgjar_arch.cli import restore_attention as attention_maps
+from tgjar_arch.cli.arguments import DTYPES, WEIGHTS, number_from, tile_size
 from tgjar_arch.cli.restore_files import Job, check_metadata, find_images, plan
-from tgjar_arch.datasets.jpeg import check_qf
-from tgjar_arch.file_captions import FoundCaption, find_caption
-from tgjar_arch.photo_file import MAX_PIXELS, Photo, read_photo
-from tgjar_arch.picture_output import FORMATS, to_srgb, write_picture
-from tgjar_arch.restorer import Restorer
-from tgjar_arch.shipped import DEFAULT_MAX_QF, find_weights, quality_limit, shipped
-from tgjar_arch.tiling import MIN_TILE
-
-WEIGHTS = 'TGJAR_WEIGHTS'
-_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+from tgjar_arch.jpeg.codec import check_qf
+from tgjar_arch.pictures.captions import FoundCaption, find_caption
+from tgjar_arch.pictures.photo import MAX_PIXELS, Photo, describe, read_photo
+from tgjar_arch.pictures.write import FORMATS, to_srgb, write_picture
+from tgjar_arch.restoration.attention import MAX_PIXELS as ATTENTION_PIXELS
+from tgjar_arch.restoration.attention import check_size
+from tgjar_arch.restoration.restorer import Restorer
+from tgjar_arch.restoration.tiling import MIN_TILE
+from tgjar_arch.text.captioner import DEFAULT_MODEL, Captioner
+from tgjar_arch.weights.shipped import DEFAULT_MAX_QF, find_weights, quality_limit, shipped
 
 
 @dataclass
@@ -54,16 +51,6 @@ class Outcome:
     unguided: int = 0
     unknown: int = 0
     cut: int = 0
-
-
-def describe(photo: Photo) -> str:
-    """Format, quality and size of a file in a few words."""
-    size = f'{photo.size[0]} x {photo.size[1]}'
-    if photo.jpeg is None:
-        return f'{photo.format}, {size}'
-    about = '' if photo.jpeg.standard_tables else 'about '
-    chroma = photo.jpeg.chroma or 'grey'
-    return f'{photo.format} quality {about}{photo.jpeg.qf}, {chroma}, {size}'
 
 
 def restore_file(restorer: Restorer, job: Job, args: argparse.Namespace, captioner: Captioner | None,
@@ -216,7 +203,7 @@ def _start(args: argparse.Namespace) -> tuple[Restorer, list[Job], Captioner | N
     jobs = plan(root, files, args.output, suffix)
     if args.caption is None:
         check_metadata(jobs)
-    restorer = Restorer.from_pretrained(weights, args.device, _DTYPES[args.dtype], args.self_ensemble)
+    restorer = Restorer.from_pretrained(weights, args.device, DTYPES[args.dtype], args.self_ensemble)
     if args.tile and not restorer.can_tile:
         raise ValueError(f'{restorer.name} sees the whole picture and cannot restore tiles without seams; leave --tile '
                          'out.')
@@ -234,25 +221,6 @@ def _start(args: argparse.Namespace) -> tuple[Restorer, list[Job], Captioner | N
             raise ValueError(f'cannot load the captioner {args.auto_caption_model}: {reason}. `tgjar caption FOLDER '
                              '--download` fetches it; or name a folder with --auto-caption-model.') from error
     return restorer, jobs, captioner
-
-
-def _number(kind: Callable[[str], float], least: float, what: str) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = float('nan')
-        if not isfinite(value) or value < least:
-            raise argparse.ArgumentTypeError(f'must be {what}, but is {text!r}')
-        return value
-    return read
-
-
-def _tile(text: str) -> int:
-    value = int(_number(int, 0, 'a number of pixels, or 0 for the whole picture')(text))
-    if 0 < value < MIN_TILE:
-        raise argparse.ArgumentTypeError(f'must be 0 or at least {MIN_TILE} pixels, but is {value}')
-    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -275,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
                         f'(default: the variable {WEIGHTS}{", else " * bool(names)}{"".join(names[:1])})')
     text = parser.add_argument_group('captions')
     text.add_argument('--caption', metavar='TEXT', help='what the picture shows, for every file; "" for no text')
-    text.add_argument('--text-strength', type=_number(float, 0, '0 or more'), default=1., metavar='S',
+    text.add_argument('--text-strength', type=number_from(float, 0, '0 or more'), default=1., metavar='S',
                       help='0: no text, 1: as trained, above: the text counts more (default: %(default)s)')
     text.add_argument('--attention', type=Path, metavar='FOLDER',
                       help='also draw which words were read where, as PNG files in this folder; for pictures of up to '
@@ -301,14 +269,14 @@ def _parser() -> argparse.ArgumentParser:
     which_files.add_argument('--overwrite', action='store_true',
                              help='restore again what is there already, and replace files below --attention')
     machine = parser.add_argument_group('machine')
-    machine.add_argument('--tile', type=_tile, metavar='N',
+    machine.add_argument('--tile', type=tile_size, metavar='N',
                          help='side of the tiles in pixels; the result is the same, and memory is bounded; 0: none '
                          '(default: what fits a part of the free memory)')
     machine.add_argument('--self-ensemble', action='store_true',
                          help='the mean of the restored picture and its restored mirror image: twice the time, nearer '
                          'to the original (PSNR), softer texture')
     machine.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the GPU if there is one')
-    machine.add_argument('--dtype', choices=tuple(_DTYPES), default='float32',
+    machine.add_argument('--dtype', choices=tuple(DTYPES), default='float32',
                          help='precision of the network (default: %(default)s)')
     machine.add_argument('--quiet', action='store_true', help='no progress bar, and no line for each file')
     return parser

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tgjar_arch.datasets.captions import METADATA, read_metadata
-from tgjar_arch.datasets.image_source import image_name, list_images
-from tgjar_arch.picture_output import FORMATS
+from tgjar_arch.pictures.files import image_name, list_images
+from tgjar_arch.pictures.write import FORMATS
+from tgjar_arch.text.caption_files import METADATA, read_metadata
 
 JPEG_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
 

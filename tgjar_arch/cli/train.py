@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tgjar_arch.cli.trainer import run
+from tgjar_arch.training.pipeline import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

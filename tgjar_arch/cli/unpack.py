@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.atomic_file import atomic
-from tgjar_arch.checkpoint import save_atomically
 from tgjar_arch.datasets.captions import read_captions
 from tgjar_arch.datasets.image_source import ImageSource
-from tgjar_arch.shipped import find_weights
-from tgjar_arch.text_norm import add_text_norm
-from tgjar_arch.weights_file import ExportedWeights, read_weights
+from tgjar_arch.restoration.text_norm import add_text_norm
+from tgjar_arch.weights.checkpoint import save_atomically
+from tgjar_arch.weights.file import ExportedWeights, read_weights
+from tgjar_arch.weights.shipped import find_weights
 
 
 def unpack(content: ExportedWeights, output: Path) -> list[Path]:

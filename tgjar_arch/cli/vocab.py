@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.datasets.captions import iter_captions
-from tgjar_arch.tokenizer import WordTokenizer
+from tgjar_arch.text.word_tokenizer import WordTokenizer
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,10 +15,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tgjar_arch.evaluation.network_method import Progress
 from tgjar_arch.evaluation.paper import TABLE_5
 from tgjar_arch.evaluation.tables import NOTHING, Table
-from tgjar_arch.text_features import TextFeatures
+from tgjar_arch.evaluation.test_set import Progress
+from tgjar_arch.text.features import TextFeatures
 
 # As the paper has them: the option files' settings; CUB's vocabulary and AttnGAN's 18 words for the text encoder.
 NETWORKS: dict[str, dict[str, Any]] = {

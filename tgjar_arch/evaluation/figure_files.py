@@ -7,43 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from tgjar_arch.datasets.image_source import image_name
-from tgjar_arch.datasets.jpeg import decode
-from tgjar_arch.evaluation.canvas import FORMATS, require_matplotlib
-from tgjar_arch.evaluation.figure import NO_CAPTION, FigureRow, Zoom, draw_captions, draw_comparison
+from tgjar_arch.evaluation.kept_pictures import folder_name
 from tgjar_arch.evaluation.measures import Measure
 from tgjar_arch.evaluation.methods import Method
-from tgjar_arch.evaluation.network_method import NetworkMethod, folder_name
+from tgjar_arch.evaluation.network_method import NetworkMethod
 from tgjar_arch.evaluation.scores import Scores
 from tgjar_arch.evaluation.test_set import EvaluationSet
+from tgjar_arch.figures.canvas import FORMATS, require_matplotlib
+from tgjar_arch.figures.comparison import NO_CAPTION, FigureRow, draw_captions, draw_comparison
+from tgjar_arch.figures.zoom import Zoom
+from tgjar_arch.jpeg.codec import decode
+from tgjar_arch.pictures.files import image_name
 
 _NOTED = ('lpips', 'psnr')  # below the images, as far as they were measured; else the first two that were
 _DIGITS = 3
-
-
-def read_zoom(texts: Sequence[str]) -> Zoom:
-    """The window that `--zoom` names: `auto`, `none`, or X Y W H in pixels.
-
-    Raises:
-        ValueError: when it is something else.
-    """
-    if list(texts) in (['auto'], ['none']):
-        return 'auto' if texts[0] == 'auto' else None
-    if len(texts) != 4 or not all(text.isdecimal() for text in texts):
-        raise ValueError(f'--zoom {" ".join(texts)}: write auto, none, or left, top, width and height in pixels, such '
-                         'as --zoom 96 64 64 40.')
-    return tuple(map(int, texts))
-
-
-def read_zooms(texts: Sequence[str]) -> list[Zoom]:
-    """The windows that `--zoom` names, as of `read_zoom`, of all images or one after the other of each.
-
-    Raises:
-        ValueError: when it is something else.
-    """
-    if len(texts) <= 4 or len(texts) % 4:
-        return [read_zoom(texts)]
-    return [read_zoom(texts[k:k + 4]) for k in range(0, len(texts), 4)]
 
 
 def choose_images(wanted: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -23,11 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from tgjar_arch.datasets.image_source import ImageSource
-from tgjar_arch.datasets.jpeg import decode
-from tgjar_arch.evaluation.network_method import NetworkMethod, Progress, folder_name
+from tgjar_arch.evaluation.kept_pictures import folder_name
+from tgjar_arch.evaluation.network_method import NetworkMethod
 from tgjar_arch.evaluation.paper import ROWS
-from tgjar_arch.evaluation.test_set import EvaluationSet, decode_image
-from tgjar_arch.shipped import SUFFIX, find_weights, quality_limit, shipped
+from tgjar_arch.evaluation.test_set import EvaluationSet, Progress, decode_image
+from tgjar_arch.jpeg.codec import decode
+from tgjar_arch.weights.shipped import SUFFIX, find_weights, quality_limit, shipped
 
 PAPER_LABELS = tuple(dict.fromkeys(row.method for row in ROWS if '=' in row.method))  # of Table 6
 

@@ -13,8 +13,7 @@ from tgjar_arch.atomic_file import atomic
 from tgjar_arch.evaluation.bootstrap import Interval, mean_interval
 from tgjar_arch.evaluation.measures import Measure, clear_memory
 from tgjar_arch.evaluation.methods import Method
-from tgjar_arch.evaluation.network_method import Progress
-from tgjar_arch.evaluation.test_set import EvaluationSet
+from tgjar_arch.evaluation.test_set import EvaluationSet, Progress
 from tgjar_arch.metrics.fid import build_set_metric
 
 Key = tuple[str, int, str]  # method, quality factor, image; of a whole set the image is ''

@@ -12,8 +12,8 @@ from basicsr.utils import tensor2img
 from PIL import Image
 
 from tgjar_arch.datasets.image_source import ImageSource
-from tgjar_arch.datasets.jpeg import encode
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset, UnusableImageError
+from tgjar_arch.jpeg.codec import encode
 
 CAPTION_KINDS = ('right', 'wrong', 'none')
 _CONVERT = 'convert it to 8-bit RGB, for example with `magick FILE -colorspace sRGB -depth 8 -type TrueColor PNG24:OUT`'
@@ -170,3 +170,6 @@ def wrong_captions(captions: Mapping[str, str], classes: Mapping[str, int], seed
                 wrong[name] = captions[other]
                 break
     return wrong
+
+
+Progress = Callable[[Sequence[str], str], Iterable[str]]  # images, description -> the images

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from tgjar_arch.metrics.lpips import MIN_SIZE, cached_lpips
-from tgjar_arch.trunk_weights import read_trunk
+from tgjar_arch.weights.trunk import read_trunk
 
 INSTALL_TORCHMETRICS = "pip install torchmetrics torch-fidelity (or the extra: pip install 'tgjar[fid]')"
 INCEPTION_FILE = 'weights-inception-2015-12-05-6726825d.pth'

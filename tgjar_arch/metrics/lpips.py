@@ -21,7 +21,7 @@ from basicsr.metrics.metric_util import reorder_image
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-from tgjar_arch.trunk_weights import read_trunk
+from tgjar_arch.weights.trunk import read_trunk
 
 if TYPE_CHECKING:
     from lpips import LPIPS

@@ -1,0 +1,1 @@
+"""Networks: the generators, their baselines, encoders and discriminator."""

@@ -1,1 +1,0 @@
-"""The networks that the paper's tables compare with, except EDSR, which is BasicSR's own."""

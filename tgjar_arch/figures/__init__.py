@@ -1,0 +1,1 @@
+"""Pictures of results: comparisons as in the paper, attention maps."""

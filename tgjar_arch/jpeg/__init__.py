@@ -1,0 +1,1 @@
+"""The JPEG format: codec, quantisation tables, quality."""

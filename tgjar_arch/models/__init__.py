@@ -1,0 +1,1 @@
+"""The models of both stages, as BasicSR's trainer runs them."""

@@ -1,0 +1,125 @@
+"""How both training stages bring tokenizer and text encoder of an option file together."""
+
+import inspect
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from basicsr.archs import build_network
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import ARCH_REGISTRY
+
+from tgjar_arch.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
+from tgjar_arch.text.word_tokenizer import DEFAULT_MAX_WORDS, WordTokenizer
+from tgjar_arch.weights.checkpoint import load_checkpoint
+
+if TYPE_CHECKING:
+    from tgjar_arch.models.tgjar_model import TGJARModel
+
+def read_tokenizer(opt: dict[str, Any]) -> Tokenizer:
+    """The tokenizer that the datasets of an option file share.
+
+    Raises:
+        ValueError: when no dataset names one, or they name different ones.
+    """
+    paths = sorted({dataset['tokenizer'] for dataset in opt['datasets'].values() if dataset.get('tokenizer')})
+    if not paths:
+        raise ValueError('network_t needs the vocabulary, but no dataset has the key tokenizer; build one with '
+                         '`tgjar vocab FOLDER -o tokenizer.json` and name it in every dataset.')
+    tokenizers = [load_tokenizer(path) for path in paths]
+    if any(tokenizer.to_json() != tokenizers[0].to_json() for tokenizer in tokenizers):
+        raise ValueError(f'the datasets name different tokenizers {paths}; they must share one vocabulary.')
+    return tokenizers[0]
+
+
+def text_encoder_options(opt: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """The options under `network_t`, with `vocab_size: ~`, and a pretrained model's `special_ids`, from the tokenizer.
+
+    Raises:
+        ValueError: when another `vocab_size` is given than the tokenizer has, or when a pretrained model is to read the
+            words of a `tgjar vocab` tokenizer.
+    """
+    network_t = deepcopy(opt['network_t'])
+    if 'special_ids' in inspect.signature(ARCH_REGISTRY.get(network_t['type'])).parameters:
+        if isinstance(tokenizer, WordTokenizer):
+            raise ValueError(f'network_t {network_t["type"]} reads ids of its own tokenizer, but the datasets name a '
+                             "word vocabulary; give the model's folder or its tokenizer.json as their tokenizer.")
+        network_t = {'vocab_size': None} | network_t | {'special_ids': sorted(tokenizer.special_ids)}
+    if 'vocab_size' in network_t:
+        wanted, found = network_t['vocab_size'], tokenizer.vocab_size
+        if wanted is not None and wanted != found:
+            raise ValueError(f'network_t: vocab_size is {wanted}, but the tokenizer of the datasets has {found} words; '
+                             'take the tokenizer that the text encoder was trained with, or vocab_size: ~ .')
+        network_t['vocab_size'] = found
+    return network_t
+
+
+def check_vocabulary(load_path: str, tokenizer: Tokenizer) -> None:
+    """Compare the vocabulary stored in a text encoder's checkpoint with the one of the datasets.
+
+    Raises:
+        ValueError: when they differ: every word would be taken for another one.
+    """
+    stored = load_checkpoint(load_path).get('tokenizer')
+    if stored is None:
+        raise ValueError(f'{load_path} does not say which vocabulary it was trained with, so words could be taken for '
+                         "others; AttnGAN's checkpoints become ones that do by `tgjar import-attngan`.")
+    if tokenizer_from_json(stored).to_json() != tokenizer.to_json():
+        raise ValueError(f'{load_path} was trained with another vocabulary than the tokenizer of the datasets; name '
+                         'the tokenizer.json it was trained with under datasets.')
+
+
+def text_extras(opt: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a text encoder's checkpoint stores beside its weights, so that the vocabulary cannot be mismatched later."""
+    max_words = max(dataset.get('max_words') or DEFAULT_MAX_WORDS for dataset in opt['datasets'].values())
+    return {'tokenizer': tokenizer.to_json(), 'max_words': max_words}
+
+
+def build_text_encoder(model: 'TGJARModel') -> None:
+    """Give the model `takes_text` and, if the option file has network_t, `net_t`, `tokenizer` and `network_opts['t']`.
+
+    Raises:
+        ValueError: when weights or vocabulary are missing or do not fit.
+    """
+    opt = model.opt
+    net_g = model.get_bare_model(model.net_g)
+    model.takes_text = 'text' in inspect.signature(net_g.forward).parameters
+    if opt.get('network_t') is None:
+        if model.train_text_encoder:
+            raise ValueError('train: train_network_t is true, but there is no network_t.')
+        if model.takes_text and getattr(net_g, 'uses_text', True):
+            get_root_logger().warning('There is no network_t: the generator runs without captions (null condition).')
+        return
+    model.tokenizer = read_tokenizer(opt)
+    model.network_opts['t'] = network_t = text_encoder_options(opt, model.tokenizer)
+    net_t = build_network(network_t)
+
+    load_path = opt['path'].get('pretrain_network_t')
+    if load_path is not None:
+        check_vocabulary(load_path, model.tokenizer)
+        model.load_pretrained(net_t, 't')
+    elif model.is_train and not model.train_text_encoder:
+        raise ValueError('network_t is frozen, but path: pretrain_network_t names no weights for it; give them '
+                         '(stage 1), or train it with the generator by train: train_network_t: true.')
+    if model.train_text_encoder:
+        model.net_t = model.model_to_device(net_t).train()
+    else:
+        model.net_t = net_t.to(model.device).requires_grad_(False).eval()
+    model.print_network(model.net_t)
+
+
+def build_image_encoder(model: 'TGJARModel') -> None:
+    """Give the model the frozen `net_i`.
+
+    Raises:
+        ValueError: when it, its weights or the frozen text encoder are missing.
+    """
+    opt = model.opt
+    if not opt.get('network_i') or model.net_t is None or model.train_text_encoder:
+        raise ValueError('train: damsm_opt (L_IT) compares images with captions in the space of stage 1: it needs '
+                         'network_i, and network_t with train_network_t: false. Or set damsm_opt: ~ .')
+    if opt['path'].get('pretrain_network_i') is None:
+        raise ValueError('train: damsm_opt (L_IT) is given, but path: pretrain_network_i names no weights for '
+                         'network_i; train stage 1 first, or set damsm_opt: ~ .')
+    net_i = build_network(opt['network_i'])
+    model.load_pretrained(net_i, 'i')
+    model.net_i = model.arrange(net_i.to(model.device)).requires_grad_(False).eval()

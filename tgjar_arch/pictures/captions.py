@@ -1,0 +1,236 @@
+"""The caption of an image file: given, its own, from a text file beside it, or from `metadata.jsonl`."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+from xml.parsers import expat
+
+from PIL import ExifTags, Image, PngImagePlugin
+
+from tgjar_arch.pictures.files import image_name
+from tgjar_arch.pictures.photo import MAX_PIXELS, load, open_image, xmp_of
+from tgjar_arch.text.caption_files import METADATA, read_caption_file, read_metadata
+from tgjar_arch.text.cleaning import clean
+
+MAX_XMP_BYTES = 1_000_000
+_PNG_KEYS = ('description', 'caption', 'comment')  # of PNG's text chunks, in this order; case does not count
+# What programs and cameras write where a caption belongs; as a whole, so that "a DIGITAL CAMERA on a table" is kept.
+_BOILERPLATE = re.compile('|'.join([
+    r'(OLYMPUS|MINOLTA|KONICA MINOLTA|SAMSUNG|KODAK|PENTAX|CASIO|VIVITAR|SANYO|HP|GE|BENQ)? ?DIGITAL (STILL )?CAMERA',
+    r'KODAK Digital Still Camera', r'SAMSUNG CAMERA PICTURES', r'SONY DSC', r'DCF1\.0', r'Exif[_ ]JPEG([_ ].*)?',
+    r'DCIM[\\/].*',
+    # names of files, as cameras and phones give them
+    r'\S+\.(?i:jpe?g|png|webp|tiff?|bmp|gif|heic|dng|psd)',
+    r'(?i:_?(DSC[NF_]?|IMG|IMGP|PICT|GOPR|DJI|PXL|SAM|P|MVI|WP)[-_ ]?\d{3}[-_ \d]*)',
+    r'(?i:screen ?shot([-_ ]?\(?\d[-_ .:\d]*( at [\d.:]+)?\)?)?)', r'(?i:untitled([-_ ]?\d+)?)',
+    # modes of phones' cameras
+    r'oplus_\d+', r'(sdr|hdr)_\w+', r'(cof|rbt|edf|fpt|sdr|hdr|rhdr|fhdr|hdrpl|mde|nfm|ptr|bty|btf|dav|oznor)',
+    r'(?i:gimp( [\d.]+)?|picasa( [\d.]+)?|paint\.net( v?[\d.]+)?)',
+    r'Adobe (Photoshop|Lightroom|ImageReady|Illustrator)( (CC|CS\d?|Classic|Elements|Express|[\d.]+|\([^()]*\)))*',
+    r'(?i:created with (the )?gimp( .*)?)', r'(?i:created (with|by|using) \S+( v?[\d.]+)?)',
+    r'CREATOR: gd-jpeg .*', r'Lavc[\d.]*', r'AppleMark', r'Intel\(R\) JPEG Library.*', r'LEAD Technologies.*',
+    r'File written by Adobe Photoshop.*', r'Optimized (by|with) \S+.*', r'Compressed by \S+', r'Handmade Software.*',
+    r'Processed By eBay with ImageMagick.*', r'JPEG Encoder Copyright.*', r'(XV|xv) Version .*', r'U-Lead Systems.*',
+    r'ACD Systems Digital Imaging', r'ASCII', r'(?i:binary comment)', r'(?i:(charset|lang)=.*)',
+    # Facebook's, and any other hash or key: long, without a mark between words, in letters of both cases and numbers
+    r'FBMD[\da-f]+', r'[\da-fA-F]{32,}', r'[\da-fA-F]{8}(-[\da-fA-F]{4}){3}-[\da-fA-F]{12}',
+    r'(?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[A-Za-z\d+/=]{40,}', r'([A-Za-z]:)?([\\/][^\\/\s]+){2,}',
+]))
+# What cameras write into EXIF and XMP alone (DJI); as a comment it is somebody's word.
+_CAMERA_DEFAULTS = ('default',)
+
+_DC = 'http://purl.org/dc/elements/1.1/ description'
+_RDF_LI = 'http://www.w3.org/1999/02/22-rdf-syntax-ns# li'
+_LANGUAGE = 'http://www.w3.org/XML/1998/namespace lang'
+
+
+class FoundCaption(NamedTuple):
+    """A caption ('' for none) and where it is from, in words: '--caption', 'JPEG comment', 'bird.txt', 'none', ..."""
+
+    text: str
+    source: str
+
+
+def is_caption(text: str) -> bool:
+    """Whether a cleaned text says something about a picture: no punctuation alone, no boiler-plate of a program."""
+    says_something = any(unicodedata.category(character)[0] not in 'PZC' for character in text)
+    return says_something and not _BOILERPLATE.fullmatch(text)
+
+
+def decode(content: bytes) -> str:
+    """Return the text of bytes in UTF-8, else Latin-1; '' for what is no text."""
+    content = content.strip(b'\0')
+    try:
+        text = content.decode('utf-8-sig')
+    except UnicodeDecodeError:
+        text = content.decode('latin-1')  # takes any bytes
+    binary = any(unicodedata.category(character) == 'Cc' and not character.isspace() for character in text)
+    return '' if binary else text
+
+
+def own_captions(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[FoundCaption]:
+    """Yield the captions in an image file: JPEG comments, XMP dc:description, EXIF ImageDescription, PNG texts.
+
+    Args:
+        path: JPEG, PNG, WebP or TIFF file.
+        max_pixels: refuse an image with more, as `read_photo`: PNG's texts may stand behind the pixels.
+
+    Raises:
+        OSError: when there is no such file, or it cannot be read.
+        ValueError: when it is no image, broken or too large.
+    """
+    with open_image(path, max_pixels) as image:
+        if image.format == 'PNG':
+            load(image, path)
+        for text, source in _texts(image):
+            text = clean(text)
+            written = source not in ('EXIF description', 'XMP description') or text not in _CAMERA_DEFAULTS
+            if written and is_caption(text):
+                yield FoundCaption(text, source)
+
+
+def _texts(image: Image.Image) -> Iterator[tuple[str, str]]:
+    for marker, content in getattr(image, 'applist', ()):
+        if marker == 'COM':
+            yield decode(content), 'JPEG comment'
+    xmp = xmp_of(image)
+    if xmp:
+        yield xmp_description(xmp), 'XMP description'
+    try:
+        description = image.getexif().get(ExifTags.Base.ImageDescription)
+    except Exception:  # broken metadata must not stop a whole picture
+        description = None
+    if isinstance(description, str):
+        description = description.encode('latin-1', 'replace')  # which Pillow has decoded it from
+    if isinstance(description, bytes):
+        yield decode(description), 'EXIF description'
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        for wanted in _PNG_KEYS:
+            for key, text in image.text.items():
+                if key.lower() == wanted:
+                    # tEXt is Latin-1 by the standard, but many programs write UTF-8; iTXt is always UTF-8.
+                    yield (text if isinstance(text, PngImagePlugin.iTXt) else decode(text.encode('latin-1', 'replace')),
+                           f'PNG text "{key}"')
+
+
+class _Description:
+    """Collects dc:description while expat reads: language -> text."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self._language: str | None = None  # of the text that is being read
+        self._depth = 0  # of dc:description; 0 outside
+        self._done = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if self._done:  # what follows is about pictures that this one is made of
+            return
+        if _DC in attributes:  # the short form: an attribute of rdf:Description
+            self.texts.setdefault('x-default', attributes[_DC])
+        if name == _DC or self._depth:
+            self._depth += 1
+        if name == _DC or name == _RDF_LI and self._depth:
+            # A text that stands in dc:description itself counts only when there are no alternatives.
+            self._language = attributes.get(_LANGUAGE, 'x-default' if name == _RDF_LI else '').lower()
+
+    def end(self, name: str) -> None:
+        if self._depth:
+            self._depth -= 1
+            self._language = None
+            self._done = not self._depth
+
+    def text(self, content: str) -> None:
+        if self._language is not None:
+            self.texts[self._language] = self.texts.get(self._language, '') + content
+
+    def refuse(self, *declaration: object) -> None:
+        raise ValueError('a document type declaration')
+
+
+def xmp_description(packet: bytes) -> str:
+    """Return dc:description of an XMP packet, x-default before English before other languages; '' if there is none.
+
+    A packet that is malformed, longer than 1 MB or has a document type (which entity expansion needs, and XMP never
+    has: ISO 16684-1, section 7.3.3) counts as none.
+
+    Args:
+        packet: XML in any encoding that it declares.
+    """
+    if len(packet) > MAX_XMP_BYTES:
+        return ''
+    found = _Description()
+    parser = expat.ParserCreate(namespace_separator=' ')
+    parser.StartElementHandler = found.start
+    parser.EndElementHandler = found.end
+    parser.CharacterDataHandler = found.text
+    parser.StartDoctypeDeclHandler = found.refuse
+    try:
+        # Some programs pad with zeros, which in UTF-16 belong to the text.
+        parser.Parse(packet if packet[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else packet.strip(b'\0'), True)
+    except (expat.ExpatError, ValueError, LookupError):  # the last for an unknown encoding
+        return ''
+    texts = {language: text.strip() for language, text in found.texts.items() if text.strip()}
+    order = sorted(texts, key=lambda language: (language != 'x-default', not language.startswith('en')))
+    return texts[order[0]] if order else ''
+
+
+@lru_cache(maxsize=16)
+def _metadata_captions(path: Path, stamp: tuple[int, int]) -> dict[str, str]:
+    """First caption of each image; `stamp` makes a changed file a new one."""
+    return {image_name(os.path.normpath(name).replace(os.sep, '/')): found[0]
+            for name, found, _ in read_metadata(path) if found}
+
+
+def find_caption(path: str | os.PathLike, caption: str | None = None, root: str | os.PathLike | None = None,
+                 auto: Callable[[Path], str] | None = None, max_pixels: int = MAX_PIXELS) -> FoundCaption:
+    """Return the caption of an image file and where it is from.
+
+    The first of: the given one (also '', which means no text), the file's own, the first line of the text file beside
+    it (`bird.jpg`, `bird.txt`), the first caption in `metadata.jsonl`, what `auto` says, none. A file that cannot be
+    read has no caption of its own; `read_photo` says what is wrong with it.
+
+    Args:
+        path: the image file.
+        caption: what the user says about it.
+        root: the last folder above the file where a `metadata.jsonl`, whose file names count from its own folder, is
+            looked for; by default the file's own folder. The nearest that names the file counts.
+        auto: describes an image file, where nothing else does.
+        max_pixels: as of `read_photo`.
+
+    Raises:
+        ValueError: when `metadata.jsonl` is malformed.
+    """
+    path = Path(path)
+    if caption is not None:
+        return FoundCaption(clean(caption), '--caption')
+    try:
+        own = next(own_captions(path, max_pixels), None)
+    except (OSError, ValueError):
+        own = None
+    if own is not None:
+        return own
+    sidecar = path.with_name(f'{image_name(path.name)}.txt')
+    if sidecar.is_file():
+        lines = [text for line in read_caption_file(sidecar) if (text := clean(line))]
+        if lines:
+            return FoundCaption(lines[0], sidecar.name)
+    whole = Path(os.path.abspath(path))  # not resolved: names are those of links
+    top = whole.parent if root is None else Path(os.path.abspath(root))
+    for folder in whole.parents if whole.is_relative_to(top) else ():
+        if (metadata := folder / METADATA).is_file():
+            status = metadata.stat()
+            captions = _metadata_captions(metadata, (status.st_mtime_ns, status.st_size))
+            if text := clean(captions.get(image_name(whole.relative_to(folder).as_posix()), '')):
+                return FoundCaption(text, METADATA)
+        if folder == top:
+            break
+    if auto is not None and (text := clean(auto(path))):
+        return FoundCaption(text, 'captioner')
+    return FoundCaption('', 'none')

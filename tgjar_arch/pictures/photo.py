@@ -1,0 +1,333 @@
+"""Image files as people have them: pixels on JPEG's own grid, and what the file says about itself."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
+
+from tgjar_arch.jpeg.quality import estimate_quality
+from tgjar_arch.jpeg.tables import tables_as_stored
+
+MAX_PIXELS = 200_000_000  # larger than any camera's, and 0.6 GB as RGB
+# A block of 8 x 8 samples takes a bit at least: 6 bits for 256 pixels of 4:2:0, or 1 byte for 341 pixels.
+_JPEG_PIXELS_A_BYTE = 1000
+_SMALL = 1_000_000  # pixels, below which a file that claims more than it holds does no harm
+_FORMATS = {'JPEG': 'JPEG', 'PNG': 'PNG', 'WEBP': 'WebP', 'BMP': 'BMP', 'TIFF': 'TIFF', 'PPM': 'PPM',
+            'JPEG2000': 'JPEG 2000'}  # Pillow's name: ours
+_SIGNATURE = re.compile(rb'\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*|\0\0\0\x0cjP', re.DOTALL)
+# (horizontal, vertical) sampling of the luma against the chroma
+_CHROMA = {(1, 1): '4:4:4', (2, 1): '4:2:2', (2, 2): '4:2:0', (1, 2): '4:4:0', (4, 1): '4:1:1', (4, 2): '4:1:0'}
+_GREY_MODES = ('1', 'L', 'LA', 'La', 'I;16', 'I;16L', 'I;16B', 'I;16N')
+_COLOUR_MODES = ('RGB', 'RGBA', 'RGBa', 'RGBX', 'P', 'PA', 'CMYK', 'YCbCr', 'HSV')  # no file has the last
+_STRIP = 256  # rows
+_pillow_limit = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class JpegFacts:
+    """How a JPEG file was compressed.
+
+    Attributes:
+        qf: quality factor, 1 to 100, estimated from the tables.
+        standard_tables: whether the tables are libjpeg's at this `qf`; if not, `qf` is that of the nearest ones.
+        chroma: subsampling, as '4:2:0'; None for a grey file.
+        progressive: whether it is a progressive file.
+        tables: (2, 8, 8) float32, luma and chroma, for the pixels as they lie in the file.
+    """
+
+    qf: int
+    standard_tables: bool
+    chroma: str | None
+    progressive: bool
+    tables: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An image file, read.
+
+    The pixels are as the file stores them: the 8x8 blocks of a JPEG begin at the upper left corner. A photo that was
+    taken with a turned camera is turned by `upright`, after the restoration, because turning moves the grid.
+
+    Attributes:
+        path: the file.
+        format: 'JPEG', 'PNG', 'WebP', 'BMP', 'TIFF', 'PPM' or 'JPEG 2000'.
+        pixels: (H, W, 3) uint8, RGB, as stored; a grey file has three equal channels.
+        is_grey: whether the file is stored without colour.
+        alpha: (H, W) uint8, as stored; None for an opaque file.
+        bit_depth: bits a sample in the file; of 16 the upper 8 are kept.
+        orientation: of EXIF, 1 (upright) to 8.
+        icc: colour profile that the pixels are in; None for sRGB. CMYK files have been converted to sRGB.
+        exif, xmp, comment: metadata as stored, without their signatures; None where the file has none.
+        jpeg: how it was compressed; None for other formats, or where the file does not say it.
+    """
+
+    path: Path
+    format: str
+    pixels: np.ndarray
+    is_grey: bool
+    alpha: np.ndarray | None
+    bit_depth: int
+    orientation: int
+    icc: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+    comment: bytes | None
+    jpeg: JpegFacts | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels of the upright picture."""
+        height, width = self.pixels.shape[:2]
+        return (width, height) if self.orientation < 5 else (height, width)
+
+    def upright(self, image: np.ndarray) -> np.ndarray:
+        """Turn an image (H, W) or (H, W, C), made from `pixels`, as the orientation says; a view, not a copy."""
+        return turned(image, self.orientation)
+
+
+def turned(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Return an image (H, W, ...) as EXIF's orientation (1 to 8) says that it is to be looked at."""
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    rows, columns = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
+    return image[::rows, ::columns]
+
+
+@contextmanager
+def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open an image file with Pillow, not decoded yet; what is raised inside becomes one clear error.
+
+    Args:
+        path: the file.
+        max_pixels: refuse an image with more; a small file can claim gigabytes.
+
+    Raises:
+        OSError: when there is no such file, or it cannot be read.
+        ValueError: when it is no image, broken, truncated or too large, or a JPEG file claims more pixels than its
+            bytes can hold.
+    """
+    path = Path(path)
+    with open(path, 'rb') as file:
+        head = file.read(16)
+        file.seek(0)
+        if not head:
+            raise ValueError(f'{path} is empty; get a complete copy of the file.')
+        try:
+            image = _open(file)
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's plugins raise many kinds on broken files
+            if isinstance(error, Image.UnidentifiedImageError) and not _SIGNATURE.match(head):
+                raise ValueError(f'{path} is no image that can be read ({", ".join(_FORMATS.values())}).') from error
+            if kind := _float_tiff(file, head):
+                raise ValueError(f'{path} is a TIFF file of {kind}, which has no 8-bit RGB picture; convert it first.'
+                                 ) from error
+            raise _broken(path, error) from error
+        with image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ValueError(f'{path} has {width} x {height} = {width * height:,} pixels, more than the limit of '
+                                 f'{max_pixels:,}; reduce it, or raise the limit if you trust the file.')
+            size = os.fstat(file.fileno()).st_size
+            is_jpeg = isinstance(image, JpegImagePlugin.JpegImageFile)
+            if is_jpeg and width * height > max(_SMALL, size * _JPEG_PIXELS_A_BYTE):
+                raise ValueError(f'{path} claims {width} x {height} pixels, but {size:,} bytes of JPEG cannot hold '
+                                 'them: it is truncated, or made to take memory; get a complete copy of the file.')
+            yield image
+
+
+def _open(file: io.BufferedReader) -> Image.Image:
+    # Pillow's own limit is one number for the whole process, and cannot be passed; it is off while the header is read.
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=list(_FORMATS))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _float_tiff(file: io.BufferedReader, head: bytes) -> str | None:
+    """What a TIFF file's samples are, where Pillow knows no such picture though the file is sound; else None."""
+    if not head.startswith((b'II*\0', b'MM\0*')):
+        return None
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
+        file.seek(directory.next)
+        directory.load(file)
+        bits = max(directory.get(ExifTags.Base.BitsPerSample) or (1,))
+        form = max(directory.get(ExifTags.Base.SampleFormat) or (1,))
+    except Exception:  # it is broken indeed
+        return None
+    words = {2: 'signed whole numbers', 3: 'floating point numbers', 5: 'complex numbers', 6: 'complex numbers'}
+    words = words.get(form, 'whole numbers' if bits > 16 else None)
+    return f'{bits}-bit {words}' if words else None
+
+
+def _broken(path: Path, error: Exception) -> ValueError:
+    if isinstance(error, Image.UnidentifiedImageError):  # its message names our file object, and no reason
+        return ValueError(f'{path} is truncated or broken, or of a rare kind (as JPEG with 12 bits a sample); get a '
+                          'complete copy of the file, or convert it to PNG.')
+    reason = str(error).partition('\n')[0] or type(error).__name__
+    return ValueError(f'{path} is truncated or broken ({reason}); get a complete copy of the file.')
+
+
+def load(image: Image.Image, path: str | os.PathLike) -> None:
+    """Decode an image that `open_image` opened.
+
+    Raises:
+        ValueError: when it is truncated or broken.
+    """
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _broken(Path(path), error) from error
+
+
+def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read an image file.
+
+    Args:
+        path: JPEG (baseline or progressive; grey, colour, CMYK or YCCK), PNG, WebP, BMP, TIFF, PPM or JPEG 2000.
+        max_pixels: refuse an image with more.
+
+    Returns:
+        The picture with everything the file says about itself.
+
+    Raises:
+        OSError: when there is no such file, or it cannot be read.
+        ValueError: when it is no image, broken, truncated, too large, animated, or of a kind that has no 8-bit RGB
+            picture (32 bits a sample, Lab).
+    """
+    path = Path(path)
+    with open_image(path, max_pixels) as image:
+        kind = 'JPEG' if image.format == 'MPO' else image.format  # a JPEG with a second picture, of phones
+        # Of a TIFF's pages and a phone's extra pictures the first is the photo; an animation has none.
+        if kind in ('PNG', 'WEBP') and getattr(image, 'n_frames', 1) > 1:
+            raise ValueError(f'{path} is an animation of {image.n_frames} frames; save one of them as a picture.')
+        check_mode(image, str(path))
+        bit_depth = _bit_depth(image, path)
+        load(image, path)
+        jpeg = _jpeg_facts(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else None
+        is_grey = image.mode in _GREY_MODES
+        pixels, alpha, icc = rgb_of(image)
+        return Photo(path, _FORMATS[kind], pixels, is_grey, alpha, bit_depth, orientation_of(image), icc, _exif(image),
+                     xmp_of(image), image.info.get('comment') if jpeg else None, jpeg)
+
+
+def check_mode(image: Image.Image, name: str) -> None:
+    """Raises ValueError when an image has no 8-bit RGB picture, as one of 32 bits a sample; `name` is for the message.
+    """
+    if image.mode not in _GREY_MODES + _COLOUR_MODES:
+        raise ValueError(f'{name} stores its pixels as {image.mode} ({_mode_words(image.mode)}), which has no '
+                         '8-bit RGB picture; convert it first.')
+
+
+def _mode_words(mode: str) -> str:
+    return {'I': '32-bit whole numbers', 'F': '32-bit floating point', 'LAB': 'Lab colour'}.get(mode, 'unusual')
+
+
+def _jpeg_facts(image: JpegImagePlugin.JpegImageFile) -> JpegFacts | None:
+    tables = tables_as_stored(image)
+    if tables is None:  # they may stand behind the headers that Pillow reads
+        return None
+    components = image.layer  # (id, horizontal sampling, vertical sampling, table) of each
+    one_table = len({table for *_, table in components}) == 1 or len(image.quantization) == 1
+    qf, standard = estimate_quality(tables[:1] if one_table else tables)
+    chroma = None
+    if len(components) >= 3:
+        ratio = tuple(components[0][k] / components[1][k] for k in (1, 2))
+        chroma = _CHROMA.get(ratio, 'unusual')
+    return JpegFacts(qf, standard, chroma, bool(image.info.get('progressive')), tables)
+
+
+def _bit_depth(image: Image.Image, path: Path) -> int:
+    if image.mode.startswith('I;16'):
+        return 16
+    if image.mode == '1':
+        return 1
+    if image.format == 'PNG':  # Pillow opens 16-bit colour as 8-bit; the header chunk says it
+        with open(path, 'rb') as file:
+            return file.read(25)[24]
+    if image.format == 'TIFF':
+        return max(image.tag_v2.get(ExifTags.Base.BitsPerSample) or (8,))
+    return 8
+
+
+def rgb_of(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, bytes | None]:
+    """Return (H, W, 3) RGB and (H, W) alpha, uint8, and the colour profile that holds for the result.
+
+    Alpha is None for an opaque image, the profile for sRGB. Of 16 bits a sample the upper 8 are kept.
+    """
+    icc = image.info.get('icc_profile') or None
+    if image.mode == 'CMYK':
+        # Pillow takes all CMYK and YCCK files as inverted, as Adobe writes them; so does everyone else.
+        return _array(_cmyk_to_srgb(image, icc), 'RGB'), None, None
+    if image.mode.startswith('I;16'):
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2), None, icc
+    if image.has_transparency_data:
+        pixels = _array(image, 'RGBA')
+        alpha = np.ascontiguousarray(pixels[..., 3])
+        return np.ascontiguousarray(pixels[..., :3]), None if alpha.min() == 255 else alpha, icc
+    return _array(image, 'RGB'), None, icc
+
+
+def _array(image: Image.Image, mode: str) -> np.ndarray:
+    """Return the pixels (H, W, C) in `mode`, converted a strip at a time: at 48 megapixels that saves 0.4 GB."""
+    width, height = image.size
+    pixels = np.empty((height, width, len(mode)), np.uint8)
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)).convert(mode))
+    return pixels
+
+
+def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    if icc:
+        # A broken profile, or one of another colour space: converted as if there were none.
+        with suppress(ImageCms.PyCMSError, OSError):
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            return ImageCms.profileToProfile(image, source, ImageCms.createProfile('sRGB'), outputMode='RGB')
+    return image.convert('RGB')
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return EXIF's orientation of an image that Pillow opened and loaded, 1 (upright) to 8."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken metadata must not stop a whole picture
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    exif = image.info.get('exif')  # absent in a TIFF, whose tags are about the file's own layout
+    return exif.removeprefix(b'Exif\0\0') or None if isinstance(exif, bytes) else None
+
+
+def xmp_of(image: Image.Image) -> bytes | None:
+    """Return the XMP packet of an image that Pillow opened (and, for a PNG file, loaded)."""
+    xmp = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp')
+    return xmp.encode() if isinstance(xmp, str) else xmp or None
+
+
+def describe(photo: Photo) -> str:
+    """Format, quality and size of a file in a few words."""
+    size = f'{photo.size[0]} x {photo.size[1]}'
+    if photo.jpeg is None:
+        return f'{photo.format}, {size}'
+    about = '' if photo.jpeg.standard_tables else 'about '
+    chroma = photo.jpeg.chroma or 'grey'
+    return f'{photo.format} quality {about}{photo.jpeg.qf}, {chroma}, {size}'

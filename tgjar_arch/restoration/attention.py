@@ -1,0 +1,143 @@
+"""Word attention maps: which words of a caption the generator's local fusion (LFM) reads where in a picture.
+
+    words, maps = word_attention(restorer, np.asarray(Image.open('bird.jpg').convert('RGB')), 'a small yellow bird')
+
+`tgjar_arch.figures.attention` draws them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tgjar_arch.archs.blocks import upsample
+from tgjar_arch.archs.lite_generator_arch import TGJARLiteGenerator
+from tgjar_arch.archs.padding import enlarged
+from tgjar_arch.pictures.arrays import open_picture
+from tgjar_arch.restoration.restorer import Restorer
+from tgjar_arch.text.cleaning import clean
+
+MAX_PIXELS = 2_000_000  # computed in one piece: 18 words then take 2.4 GB on a CPU, 0.9 of them for the libraries
+_SUBWORD_MARKS = ('##', '</w>', 'Ġ', '▁')  # of BERT, CLIP, GPT-2 and SentencePiece
+
+
+class WordAttention(NamedTuple):
+    """Attention of one picture.
+
+    Attributes:
+        words: the T words (of a pretrained text model: its sub-words) that the LFMs read, in the caption's order.
+        maps: (T, H, W) float32, one value for each pixel of the picture; their sum over T is 1.
+    """
+
+    words: list[str]
+    maps: np.ndarray
+
+
+def check_attention(restorer: Restorer) -> None:
+    """Raises ValueError when the networks have no word attention: they take no text, or have no LFM."""
+    if not restorer.takes_text or getattr(restorer.net_g, 'lfms', None) is None:
+        why = 'was trained without local fusion (LFM)' if restorer.takes_text else 'takes no captions'
+        raise ValueError(f'{restorer.name} {why}, and has no word attention; take weights of another network.')
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises ValueError when a picture has more than `MAX_PIXELS`."""
+    if width * height > MAX_PIXELS:
+        raise ValueError(f'attention maps are computed for the picture in one piece, up to {MAX_PIXELS:,} pixels, but '
+                         f'it is {width} x {height}; cut a part out of the JPEG file, at multiples of 8 pixels, or '
+                         'leave the maps out.')
+
+
+def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption: str,
+                   scale: int | None = None) -> WordAttention:
+    """Compute the attention of the LFMs (paper 3.2, Figure 3 (b)) for one picture.
+
+    Args:
+        restorer: the networks; the maps are computed in float32, whatever its dtype, to which its weights are rounded.
+        image: (H, W, 3) uint8, RGB, or a PIL image, as the JPEG file stores it (not turned); at most `MAX_PIXELS`.
+        caption: with at least one word that the tokenizer knows.
+        scale: which LFM, 1 for the coarsest (of 8 x 8 pixels) and so on; None for the mean of all.
+
+    Returns:
+        Words and maps. A map lies on the picture where the decoder puts its features.
+
+    Raises:
+        ValueError: when the networks have no attention, the picture is too large, the caption has no known
+            word, or there is no such LFM.
+    """
+    check_attention(restorer)
+    net = restorer.net_g if restorer.dtype == torch.float32 else deepcopy(restorer.net_g).float()
+    if scale is not None and scale not in range(1, len(net.lfms) + 1):
+        raise ValueError(f'scale must be 1 to {len(net.lfms)}, the LFMs of {restorer.name}, or None for their mean, '
+                         f'but is {scale!r}.')
+    pixels = np.ascontiguousarray(open_picture(image, 'word_attention').pixels)  # torch takes no negative strides
+    height, width = pixels.shape[:2]
+    check_size(width, height)
+    text = restorer.encode([caption])
+    read = text.mask[0]
+    if not read.any():
+        raise ValueError(f'the caption {caption[:60]!r} has no word that the tokenizer knows: there is no attention.')
+    ids, _ = restorer.tokenizer.pad(restorer.tokenizer.encode(clean(caption)), restorer.max_words)
+    words = [_readable(restorer.tokenizer.decode([i])[0]) for i in ids[read.cpu()].tolist()]
+
+    lq = torch.tensor(pixels, device=restorer.device).permute(2, 0, 1)[None] / 255.
+    with torch.no_grad(), _recorded(net, read) as recorded:
+        net(enlarged(lq).contiguous(memory_format=torch.channels_last), text)
+    chosen = recorded if scale is None else [recorded[scale - 1]]
+    total: Tensor | None = None
+    for attention in chosen:
+        on_picture = to_picture(attention.float(), (height, width), net)
+        total = on_picture if total is None else total.add_(on_picture)
+    return WordAttention(words, (total[0] / len(chosen)).cpu().numpy())
+
+
+def to_picture(attention: Tensor, size: tuple[int, int], net: nn.Module) -> Tensor:
+    """Bring maps of an LFM to the size of the picture, each value to where the decoder takes it.
+
+    Args:
+        attention: (N, T, h, w), of a picture that was padded to multiples of 8 pixels.
+        size: height and width of the picture.
+        net: the generator, whose grid it is.
+
+    Returns:
+        (N, T, H, W), interpolated linearly, so that sums over T stay what they are.
+    """
+    height, width = size
+    # The lite generator's finest features stand for blocks of 4 x 4 pixels, and lie in their middle; apart from that
+    # feature i lies at 2i of the next finer map, where a stride-2 convolution has taken it from.
+    block = 4 if isinstance(net, TGJARLiteGenerator) else 1
+    fine = (height + -height % 8) // block
+    while attention.shape[2] < fine:
+        attention = upsample(attention)
+    if block > 1:
+        attention = F.interpolate(attention, scale_factor=block, mode='bilinear', align_corners=False)
+    return attention[:, :, :height, :width]
+
+
+@contextmanager
+def _recorded(net: nn.Module, read: Tensor) -> Iterator[list[Tensor]]:
+    """The attention (1, T, h, w) of each LFM to the words `read`, in their order, once `net` has run on a picture."""
+    recorded: list[Tensor] = []
+
+    def record(lfm: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        recorded.append(lfm.forward(*inputs, return_attention=True)[1][:, read])  # `forward` itself calls no hook
+
+    hooks = [lfm.register_forward_hook(record) for lfm in net.lfms]
+    try:
+        yield recorded
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _readable(token: str) -> str:
+    """A word or sub-word without the marks of its tokenizer."""
+    for mark in _SUBWORD_MARKS:
+        token = token.replace(mark, '')
+    return token

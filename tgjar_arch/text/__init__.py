@@ -1,0 +1,1 @@
+"""Text features, tokenizers and captions."""

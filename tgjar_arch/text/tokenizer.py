@@ -1,0 +1,52 @@
+"""Tokenizers of both kinds, words and subwords, from their files."""
+
+import json
+import os
+from pathlib import Path
+
+import tokenizers
+
+from tgjar_arch.text.subword_tokenizer import HFTokenizer
+from tgjar_arch.text.word_tokenizer import WordTokenizer
+
+Tokenizer = WordTokenizer | HFTokenizer
+
+
+def tokenizer_from_json(text: str, source: str = 'the tokenizer') -> Tokenizer:
+    """Make the tokenizer a `tokenizer.json` describes: a `WordTokenizer`, or that of a pretrained model.
+
+    Args:
+        text: the file's content.
+        source: what errors call it.
+
+    Raises:
+        ValueError: when it is none of them.
+    """
+    try:
+        kind = json.loads(text)['model']['type']
+    except (ValueError, TypeError, KeyError):
+        kind = 'WordLevel'  # whose reader says what is wrong
+    if kind == 'WordLevel':
+        return WordTokenizer.parse(text, source)
+    try:
+        return HFTokenizer(tokenizers.Tokenizer.from_str(text))
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f'{source} is no tokenizer.json ({error}); take that of the pretrained text model.') from error
+
+
+def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
+    """Read a `tokenizer.json`: of `tgjar vocab`, or of a pretrained text model (also named by its folder).
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when the file is no tokenizer.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path /= 'tokenizer.json'
+        if not path.is_file():
+            raise FileNotFoundError(f'tokenizer: there is no file {path}; save the fast tokenizer of the pretrained '
+                                    'model there (AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)).')
+    if not path.is_file():
+        return WordTokenizer.load(path)  # says how to build one
+    return tokenizer_from_json(path.read_text(encoding='utf-8'), str(path))

@@ -1,0 +1,1 @@
+"""The pipeline around BasicSR's trainer: option files, resuming."""

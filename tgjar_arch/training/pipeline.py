@@ -1,0 +1,253 @@
+"""What `tgjar train` and `tgjar test` share: BasicSR's own pipelines, with what stops BasicSR 1.4.2 mended around them.
+
+| BasicSR 1.4.2 | here |
+|---|---|
+| a pip-installed one writes into site-packages | the working directory |
+| resuming needs a GPU, and fails on a state that a kill cut short | resume.py |
+| torchrun needs a GPU | gloo on the CPU |
+| `--force_yml train:optim_g:lr=1e-4` sets a text | a number |
+| a mistake in the option file is a traceback, after the old experiment was moved away | one line, before |
+| few images: training ends early, for epochs are counted with a last batch that is dropped | all iterations |
+| resumed in the middle of an epoch: its first images once more, with the same crops and captions | its remaining ones |
+
+The changes hold while the pipeline runs; no file and no other code is touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import itertools
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import basicsr.utils.options
+import torch.distributed
+import torch.multiprocessing
+from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.models.base_model import BaseModel
+from basicsr.utils import set_random_seed
+from basicsr.utils.dist_util import master_only
+from torch.nn.parallel import DistributedDataParallel
+
+from tgjar_arch.training.options import OptionError, check_files, check_options, override, parse_value, read_options
+from tgjar_arch.training.resume import load_resume_state
+
+# Where BasicSR calls a registered constructor: a wrong argument shows up there, not in our files.
+_BUILDERS = ('basicsr.archs', 'basicsr.data', 'basicsr.losses', 'basicsr.metrics', 'basicsr.models')
+
+
+def run(argv: Sequence[str] | None, is_train: bool) -> int:
+    """Run BasicSR's training or test pipeline in the working directory.
+
+    Args:
+        argv: BasicSR's arguments; by default those of the command line after `tgjar train`.
+        is_train: train, or test.
+
+    Returns:
+        The exit code: 0; 1 when training came to an end by itself (a loss became NaN); 2 for a mistake in the options,
+        said in one line. With `--debug` or TGJAR_TRACEBACK=1 in the environment, errors come with their traceback.
+    """
+    command = 'train' if is_train else 'test'
+    argv = list(sys.argv[2:] if argv is None else argv)
+    arguments = _parser(command).parse_args(argv)
+    show_traceback = arguments.debug or os.environ.get('TGJAR_TRACEBACK', '') not in ('', '0')
+    try:
+        _check(arguments, is_train)
+        _pipeline(arguments, [f'tgjar {command}', *argv], is_train)
+    except (OptionError, FloatingPointError) as error:
+        if show_traceback:
+            raise
+        print(f'tgjar {command}: {error}', file=sys.stderr)
+        return 2 if isinstance(error, OptionError) else 1
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f'tgjar {command}', description=(
+        "BasicSR's trainer: writes experiments/NAME and tb_logger/NAME" if command == 'train' else
+        "BasicSR's tester: writes results/NAME") + ' into the working directory.')
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
+                        help='pytorch under torchrun, which starts '
+                        f'`-m tgjar_arch {command} -opt FILE --launcher pytorch`')
+    parser.add_argument('--auto_resume', action='store_true', help='go on from the newest state, if there is one')
+    parser.add_argument('--debug', action='store_true', help='log every iteration, validate every 8; show tracebacks')
+    parser.add_argument('--local_rank', type=int, default=0, help='set by the launcher')
+    parser.add_argument('--force_yml', nargs='+', default=[], metavar='SECTION:KEY=VALUE',
+                        help='change options of the file, for example train:optim_g:lr=2e-4 train:gan_opt=~')
+    return parser
+
+
+def _check(arguments: argparse.Namespace, is_train: bool) -> None:
+    options = read_options(arguments.opt)
+    options, notes = override(options, arguments.force_yml, arguments.opt)
+    for note in notes:
+        print(note, file=sys.stderr)
+    check_options(options, arguments.opt, is_train)
+    check_files(options, arguments.opt, resumes=arguments.auto_resume or bool(options['path'].get('resume_state')))
+    experiment = Path('experiments', options['name']).resolve()
+    if is_train and experiment in Path(arguments.opt).resolve().parents:
+        raise OptionError(f'{arguments.opt} lies in {experiment}, where BasicSR writes its own copy; move it away.')
+    if arguments.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise OptionError('--launcher pytorch works under torchrun only: torchrun --nproc_per_node=N -m tgjar_arch '
+                          f'{"train" if is_train else "test"} -opt {arguments.opt} --launcher pytorch')
+
+
+def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) -> None:
+    module = importlib.import_module('basicsr.train' if is_train else 'basicsr.test')
+    changes = [
+        (sys, 'argv', argv),  # which BasicSR parses again, and writes into the experiment's copy of the option file
+        (basicsr.utils.options, '_postprocess_yml_value', parse_value),
+        (module, 'build_dataset', _explained(module.build_dataset, arguments.opt)),
+        (module, 'build_model', _explained(module.build_model, arguments.opt)),
+    ]
+    if arguments.launcher != 'none' and not torch.cuda.is_available():
+        changes.append((basicsr.utils.options, 'init_dist', _init_dist_cpu))
+        changes.append((BaseModel, 'model_to_device', _model_to_device_cpu))
+    if is_train:
+        changes.append((module, 'copy_opt_file', _by_one_process(module.copy_opt_file)))
+        resumed: dict[str, Any] = {}
+        changes.append((module, 'load_resume_state', _noted(load_resume_state, resumed)))
+        changes.append((module, 'EnlargedSampler', ContinuedSampler))
+        changes.append((module, 'create_train_val_dataloader',
+                        _with_enough_epochs(module.create_train_val_dataloader, resumed, arguments.opt)))
+    with _replaced(changes):
+        (module.train_pipeline if is_train else module.test_pipeline)(os.getcwd())
+
+
+def _by_one_process(copy_opt_file: Callable[..., None]) -> Callable[..., None]:
+    """Let the first process alone write the experiment's copy of the option file, where it has made the folder."""
+
+    copy_by_first = master_only(copy_opt_file)
+
+    def copy(*args: Any) -> None:
+        copy_by_first(*args)
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
+
+    return copy
+
+
+def _noted(load: Callable[[dict], dict | None], resumed: dict[str, Any]) -> Callable[[dict], dict | None]:
+    """Keep in `resumed` where the training goes on."""
+
+    def noted(options: dict) -> dict | None:
+        state = load(options)
+        if state is not None:
+            resumed.update(epoch=state['epoch'], iter=state['iter'])
+        return state
+
+    return noted
+
+
+class ContinuedSampler(EnlargedSampler):
+    """BasicSR's sampler, which leaves out what an epoch had already before the training was resumed.
+
+    Attributes:
+        begun: that epoch.
+        seen: how many images of it this process has had, given that batches were as large as they are now.
+    """
+
+    begun, seen = 0, 0
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(super().__iter__(), self.seen if self.epoch == self.begun else 0, None)
+
+
+def _with_enough_epochs(create: Callable[..., tuple], resumed: dict[str, Any], path: str) -> Callable[..., tuple]:
+    """Let BasicSR's loop over the epochs 0 to `total_epochs` reach `total_iter`, and resumed go on in its epoch.
+
+    BasicSR counts the last, smaller batch of an epoch, which its loader drops: with 3 images in batches of 2 it runs
+    half the iterations, and resumed it may run none. It also seeds as at the first start, so that a resumed training
+    would draw the same crops and captions again.
+    """
+
+    def with_enough_epochs(opt: dict, logger: Any) -> tuple:
+        train_loader, train_sampler, val_loaders, total_epochs, total_iters = create(opt, logger)
+        if not len(train_loader):
+            # BasicSR's loader drops the last, smaller batch, and would train on nothing.
+            share = f' for each of {opt["world_size"]} processes' if opt['dist'] else ''
+            devices = f' for {opt["num_gpu"]} GPUs' if not opt['dist'] and opt['num_gpu'] > 1 else ''
+            raise OptionError(f'{path}: datasets:train: {len(train_sampler)} images{share} are fewer than a batch of '
+                              f'{train_loader.batch_size}{devices}; lower batch_size_per_gpu, raise '
+                              'dataset_enlarge_ratio, or use fewer processes or GPUs.')
+        seen, missing = 0, total_iters
+        if resumed:
+            if resumed['epoch'] == (resumed['iter'] - 1) // len(train_loader):  # else epochs had another length
+                seen = resumed['iter'] - resumed['epoch'] * len(train_loader)
+            train_sampler.begun, train_sampler.seen = resumed['epoch'], seen * train_loader.batch_size
+            missing -= resumed['iter']
+            seed = (opt['manual_seed'] or 0) + resumed['iter']
+            set_random_seed(seed + opt['rank'])
+            if train_loader.worker_init_fn is not None:
+                train_loader.worker_init_fn = functools.partial(train_loader.worker_init_fn, seed=seed)
+        # The loop's end is included.
+        needed = resumed.get('epoch', 0) + math.ceil((missing + seen) / len(train_loader)) - 1
+        return train_loader, train_sampler, val_loaders, max(total_epochs, needed), total_iters
+
+    return with_enough_epochs
+
+
+@contextmanager
+def _replaced(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    try:
+        for owner, name, value in changes:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in originals:
+            setattr(owner, name, value)
+
+
+def _explained(build: Callable[[dict], Any], path: str) -> Callable[[dict], Any]:
+    """Turn what a constructor has to say about its options, or a missing file, into one line."""
+
+    def explained(opt: dict) -> Any:
+        try:
+            return build(opt)
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            if not isinstance(error, OSError) and not _is_about_options(error):
+                raise
+            section = f'datasets:{opt["phase"]}' if 'phase' in opt else opt.get('model_type', '')
+            text = str(error)
+            if isinstance(error, KeyError):  # of a dictionary it holds the key alone, of ours a sentence
+                text = str(error.args[0])
+                text = text if ' ' in text else f'the key {text} is missing'
+            raise OptionError(f'{path} ({section}): {text}') from error
+
+    return explained
+
+
+def _is_about_options(error: BaseException) -> bool:
+    """Raised in this package, by a call of a registered constructor, or by BasicSR for want of a key."""
+    frame = error.__traceback__
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get('__name__', '')
+    return (module.startswith('tgjar_arch.') or module in _BUILDERS
+            or isinstance(error, KeyError) and module.startswith('basicsr.'))
+
+
+def _init_dist_cpu(launcher: str, **_: Any) -> None:
+    """BasicSR's `init_dist` where there is no GPU: gloo in place of nccl, and no device to choose."""
+    if launcher != 'pytorch':
+        raise OptionError(f'--launcher {launcher} needs GPUs; on the CPU use torchrun and --launcher pytorch.')
+    if torch.multiprocessing.get_start_method(allow_none=True) is None:
+        torch.multiprocessing.set_start_method('spawn')
+    torch.distributed.init_process_group('gloo')
+
+
+def _model_to_device_cpu(model: BaseModel, net: torch.nn.Module) -> torch.nn.Module:
+    """BasicSR's `BaseModel.model_to_device` for distributed training without a GPU."""
+    return DistributedDataParallel(net, find_unused_parameters=model.opt.get('find_unused_parameters', False))

@@ -1,0 +1,1 @@
+"""Weights files, checkpoints and shipped weights."""

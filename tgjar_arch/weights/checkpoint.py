@@ -1,0 +1,71 @@
+"""Checkpoint files: written whole or not at all, read without executing anything in them."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tgjar_arch.atomic_file import atomic
+from tgjar_arch.weights.file import with_text_norm_said
+
+
+def save_atomically(obj: Any, path: str | Path) -> None:
+    """`torch.save` that leaves either the old file or the new one, also after a kill or on a full disk.
+
+    Args:
+        obj: what `torch.save` takes.
+        path: file to write; its folder is made.
+
+    Raises:
+        OSError: when the file cannot be written; an older file of that name is untouched.
+    """
+    try:
+        with atomic(path, durable=True) as temporary, open(temporary, 'wb') as file:
+            torch.save(obj, file)
+    except RuntimeError as error:  # torch's zip writer reports a full disk as one
+        raise OSError(f'could not write {path}: {error}') from error
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a `.pth` file of tensors and plain containers (`weights_only=True`) to the CPU.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not a readable checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'checkpoint {path} does not exist.')
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's message advises to execute what is in the file
+        raise ValueError(f'checkpoint {path} is refused: it holds more than tensors and plain containers, which can be '
+                         'code that runs when it is read; or it is truncated or no PyTorch checkpoint.') from error
+    except Exception as error:  # torch raises zip, runtime and EOF errors here
+        raise ValueError(f'checkpoint {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}); it '
+                         'is truncated or no PyTorch checkpoint of tensors and plain containers.') from error
+
+
+def load_checkpoint_for(text_norm: bool | None, path: str | Path) -> dict[str, Any]:
+    """`load_checkpoint`, and compare `text_norm` of a network with the checkpoint's; its tensors would not show it.
+
+    Args:
+        text_norm: of the network that will read it; None where it has none.
+        path: the checkpoint.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not a readable checkpoint, or they differ.
+    """
+    content = load_checkpoint(path)
+    if text_norm is not None and 'network' in content:
+        trained = with_text_norm_said(json.loads(content['network'])).get('text_norm', text_norm)
+        if trained != text_norm:
+            raise ValueError(f'{path} was trained with text_norm: {str(trained).lower()}, but network_g has '
+                             f'{str(text_norm).lower()}; set network_g: text_norm, or use what `tgjar unpack '
+                             '--text-norm` makes of exported weights.')
+    return content
+
+

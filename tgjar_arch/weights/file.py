@@ -1,0 +1,149 @@
+"""One file with everything a restoration needs: weights, tokenizer and configuration, as safetensors.
+
+The file holds the tensors `net_g.*` and `net_t.*`; its metadata holds `network_g` and `network_t` (type and arguments,
+JSON), `tokenizer` (a tokenizer.json), `max_words` and the format's version. Reading it executes nothing, and what it
+names can be built without reading or fetching another file (`tgjar_arch.weights.network_check`).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tgjar_arch.atomic_file import atomic
+from tgjar_arch.weights.network_check import check_network
+
+_FORMAT = 'tgjar-2'
+_OLDER = 'tgjar-1'  # before `text_norm`
+_WITH_TEXT_NORM = 'TGJARGenerator', 'TGJARLiteGenerator'
+_MOST_WORDS = 10_000  # of a caption: more would only take memory
+
+
+@dataclass
+class ExportedWeights:
+    """What an exported file holds.
+
+    Attributes:
+        network_g: type and arguments of the generator, as under `network_g` in an option file.
+        state_g: its state dict.
+        network_t: the same of the text encoder; None if the generator takes no captions.
+        state_t: its state dict; empty without a text encoder.
+        tokenizer: the tokenizer's JSON; None without a text encoder.
+        max_words: words kept of a caption.
+    """
+
+    network_g: dict[str, Any]
+    state_g: dict[str, Tensor]
+    network_t: dict[str, Any] | None = None
+    state_t: dict[str, Tensor] | None = None
+    tokenizer: str | None = None
+    max_words: int = 0
+
+
+def with_text_norm_said(network_g: dict[str, Any], otherwise: bool = False) -> dict[str, Any]:
+    """The options of a stored generator; where they do not say `text_norm`, it is `otherwise`.
+
+    Checkpoints say it since there is a choice, so one that does not is from before: False.
+    """
+    return {'text_norm': otherwise} | network_g if network_g['type'] in _WITH_TEXT_NORM else network_g
+
+
+def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False) -> None:
+    """Write one `.safetensors` file, whole or not at all.
+
+    Args:
+        path: the file; its folder is made.
+        weights: what to write.
+        half: store floating-point tensors as float16, half the size; they are read back as float32.
+
+    Raises:
+        OSError: when the file cannot be written; an older one of that name is untouched.
+        ValueError: when `read_weights` would refuse it.
+    """
+    path = Path(path)
+    for label in ('network_g', 'network_t'):
+        if (network := getattr(weights, label)) is not None:
+            check_network(network, label)
+    tensors = {f'net_g.{key}': value for key, value in weights.state_g.items()}
+    metadata = {'format': _FORMAT, 'network_g': json.dumps(weights.network_g)}
+    if weights.network_t is not None:
+        tensors |= {f'net_t.{key}': value for key, value in weights.state_t.items()}
+        metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
+                     'max_words': str(weights.max_words)}
+    # Copies, for the library refuses tensors that share their memory, as tied embeddings (T5) do.
+    tensors = {key: value.to(torch.float16 if half and value.is_floating_point() else value.dtype, copy=True,
+                             memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    _check_finite(tensors, ' (--half ends at 65,504)' if half else '')
+    try:
+        with atomic(path, durable=True) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+    except SafetensorError as error:  # what the library makes of a full disk or a folder that cannot be written
+        raise OSError(f'could not write {path}: {error}') from error
+
+
+def read_weights(path: str | Path) -> ExportedWeights:
+    """Read a file of `write_weights`, floating-point tensors as float32.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is no such file, its metadata are malformed or name what a file may not (`check_network`),
+            or a tensor has values that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'weights file {path} does not exist; make one with `tgjar export`.')
+    try:
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f'weights file {path} is no safetensors file, or truncated ({error}); make one with '
+                         '`tgjar export`.') from error
+    if metadata.get('format') not in (_FORMAT, _OLDER):
+        raise ValueError(f'weights file {path} was not written by `tgjar export` (format {metadata.get("format")!r}, '
+                         f'expected {_FORMAT!r}).')
+    tensors = {key: value.to(torch.float32) if value.is_floating_point() else value for key, value in tensors.items()}
+    try:
+        _check_finite(tensors)
+        network_g = check_network(_json(metadata, 'network_g'), 'network_g')
+        network_g = with_text_norm_said(network_g, otherwise=metadata['format'] == _FORMAT)
+        network_t, max_words = None, 0
+        if metadata.get('network_t'):
+            network_t = check_network(_json(metadata, 'network_t'), 'network_t')
+            max_words = _max_words(metadata.get('max_words'))
+            if not metadata.get('tokenizer'):
+                raise ValueError('it has a text encoder, network_t, but no tokenizer.')
+    except ValueError as error:
+        raise ValueError(f'weights file {path} cannot be used: {error}') from error
+
+    def state(label: str) -> dict[str, Tensor]:
+        prefix = f'net_{label}.'
+        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+    return ExportedWeights(network_g, state('g'), network_t, state('t'), metadata.get('tokenizer'), max_words)
+
+
+def _json(metadata: dict[str, str], key: str) -> Any:
+    try:
+        return json.loads(metadata.get(key, ''))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'its {key} is missing or no JSON ({error}).') from error
+
+
+def _max_words(text: str | None) -> int:
+    if text is None or not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= _MOST_WORDS:
+        raise ValueError(f'its max_words must be a whole number from 1 to {_MOST_WORDS:,}, but is '
+                         f'{str(text)[:20]!r}.')
+    return int(text)
+
+
+def _check_finite(tensors: dict[str, Tensor], hint: str = '') -> None:
+    for key, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f'the tensor {key} has values that are NaN or infinite{hint}; a network with it restores '
+                             'nothing: take weights of an earlier iteration.')
