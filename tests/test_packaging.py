@@ -56,7 +56,7 @@ def test_wheel_holds_every_source_and_option_file(wheel: Path) -> None:
 
 
 def test_shipped_weights_are_found_in_an_installed_copy(installed: Path) -> None:
-    found = runpy.run_path(str(installed / 'tgjar_arch' / 'shipped.py'))['shipped']()
+    found = runpy.run_path(str(installed / 'tgjar_arch' / 'weights' / 'shipped.py'))['shipped']()
     assert found == {file.stem: installed / 'tgjar_arch' / 'weights' / file.name
                      for file in (ROOT / 'tgjar_arch' / 'weights').glob('*.safetensors')}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / 'weights'
+FOLDER = Path(__file__).parent
 SUFFIX = '.safetensors'
 DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
 # The best JPEG quality at which each still gains. tgjar_cub_qf1 on 20 of CUB's test images, without captions (PSNR /
