@@ -49,8 +49,8 @@ class Restorer:
             then have their weights in it; of other networks convolutions and matrix products are computed in it
             (autocast). Images, text encoder and the sum with the JPEG image stay in float32.
         self_ensemble: True restores a picture and its mirror image and takes the mean
-            (`tgjar_arch.restoration.self_ensemble`): twice the time, 6 bytes a pixel more memory in tiles, a higher PSNR,
-            softer texture.
+            (`tgjar_arch.restoration.self_ensemble`): twice the time, 6 bytes a pixel more memory in tiles, a higher
+            PSNR, softer texture.
 
     Attributes:
         name: of the generator's class, 'TGJARGenerator'.
@@ -93,7 +93,8 @@ class Restorer:
 
         Args:
             path: a `.safetensors` file of `tgjar export`, or the name of shipped weights
-                (`tgjar_arch.weights.shipped`); None for the shipped default. The variable TGJAR_WEIGHTS is for the command line and is not read here.
+                (`tgjar_arch.weights.shipped`); None for the shipped default. The variable
+                TGJAR_WEIGHTS is for the command line and is not read here.
             device, dtype, self_ensemble: as of the class.
 
         Raises:
