@@ -6,8 +6,7 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).resolve().parent
-INIT = (HERE / 'tgjar_arch' / '__init__.py').read_text('utf-8')
-VERSION = re.search(r"^__version__ = '([^']+)'", INIT, re.MULTILINE).group(1)
+VERSION = re.search(r"^VERSION = '([^']+)'", (HERE / 'tgjar_arch' / 'version.py').read_text('utf-8'), re.MULTILINE)[1]
 
 setup(
     name='tgjar',

@@ -28,7 +28,6 @@ import torch
 from basicsr.data import build_dataloader
 from PIL import Image
 
-import tgjar_arch  # noqa: F401  registers the dataset
 from benchmarks.machine import describe
 from tgjar_arch.datasets import paired_image_text_dataset
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset

@@ -29,9 +29,12 @@ from basicsr.archs import build_network
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+import tgjar_arch
 from tgjar_arch.evaluation.cost import NETWORKS as TABLE_5_NETWORKS
 from tgjar_arch.evaluation.cost import TEXT_ENCODER
 from tgjar_arch.evaluation.cost import machine as processor
+
+tgjar_arch.register()
 
 PROBES = (64, 128)  # pixels a side of the runs that tell what the first size will take
 WORDS = 18  # of a caption, as CUB's

@@ -24,8 +24,11 @@ from basicsr.models import build_model
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+import tgjar_arch
 from tgjar_arch.pictures.panel import draw_panel
 from tgjar_arch.text.word_tokenizer import WordTokenizer, pad_ids
+
+tgjar_arch.register()
 
 SIZE = 32  # pixels
 CHROMA = 15  # distance from grey in Cb, Cr

@@ -34,12 +34,14 @@ from basicsr.utils.options import ordered_yaml
 from torch import Tensor
 from torch.nn import functional as F
 
-import tgjar_arch  # noqa: F401  registers the networks
+import tgjar_arch
 from benchmarks.damsm_loss import looped_word_loss
 from benchmarks.machine import clock, describe
 from tgjar_arch.losses.contrastive_loss import contrastive_ratio
 from tgjar_arch.losses.damsm_loss import sentence_loss
 from tgjar_arch.text.word_tokenizer import WordTokenizer
+
+tgjar_arch.register()
 
 OPTIONS = Path(__file__).resolve().parents[1] / 'options'
 WORDS, VOCABULARY = 18, 5450  # CUB's

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import torch
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils import data
 
@@ -41,7 +40,6 @@ class UnusableImageError(ValueError):
     """An image file that cannot be read, decoded or cropped, or lacks what was asked for; the others may still do."""
 
 
-@DATASET_REGISTRY.register()
 class PairedImageTextDataset(data.Dataset):
     """Images, their JPEG-compressed versions and captions (paper, section 4.1; crops and captions as AttnGAN has them).
 

@@ -1,7 +1,6 @@
 """Loss on the mean colours of JPEG's chroma blocks, which quality 1 loses and captions tell; not of the paper."""
 
 import torch
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,7 +35,6 @@ def chroma_block_error(output: Tensor, gt: Tensor, block: int = 16) -> Tensor:
     return torch.stack(chroma, dim=1).square().mean(dim=(1, 2, 3))
 
 
-@LOSS_REGISTRY.register()
 class ChromaBlockLoss(nn.Module):
     """Mean over the batch of `chroma_block_error`, times `loss_weight`; draws the training to colours, and so to text.
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from tgjar_arch.metrics.lpips import build_lpips, lpips_features, lpips_from_features
@@ -23,7 +22,6 @@ def contrastive_ratio(d_gt: Tensor, d_lq: Tensor, c: float = 0.1) -> Tensor:
     return d_gt / (d_lq + c)
 
 
-@LOSS_REGISTRY.register()
 class PerceptualContrastiveLoss(nn.Module):
     """Mean over the batch of LPIPS(output, gt) / (LPIPS(output, lq) + c), times `loss_weight` (paper, eq. 5).
 

@@ -19,7 +19,6 @@ word, neither as image nor as caption. A row left with its own pair alone counts
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from tgjar_arch.text.features import TextFeatures
@@ -125,7 +124,6 @@ def attention_maps(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float =
     return maps.unflatten(2, regions.shape[2:])
 
 
-@LOSS_REGISTRY.register()
 class DAMSMLoss(nn.Module):
     """Word loss plus sentence loss, each in both directions with equal weight, times `loss_weight` (paper, eq. 9).
 

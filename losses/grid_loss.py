@@ -1,6 +1,5 @@
 """Loss on what a restorer draws at the same place of every block of the JPEG grid; not of the paper."""
 
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,7 +41,6 @@ def grid_pattern_error(output: Tensor, gt: Tensor, blocks: int = 6) -> Tensor:
     return means.var(dim=2, correction=0).mean(dim=(1, 2, 3))
 
 
-@LOSS_REGISTRY.register()
 class GridPatternLoss(nn.Module):
     """Mean over the batch of `grid_pattern_error`, times `loss_weight`; keeps flat parts free of a faint grid of dots.
 

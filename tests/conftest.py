@@ -14,9 +14,11 @@ import skimage.data
 import torch
 from PIL import Image
 
-import tgjar_arch  # noqa: F401  first of all, so that a test may import basicsr before anything of ours
+import tgjar_arch
 
 pytest_plugins = ['tests.helpers.tiny_model']  # its fixture `opt`
+
+tgjar_arch.register()  # first of all, so that a test may name what is ours
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = {  # file of scikit-image, captions

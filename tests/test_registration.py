@@ -1,17 +1,16 @@
-"""Importing tgjar_arch registers every class, shadows nobody's package, and stays light."""
+"""The plugin registers every class, shadows nobody's package, and stays light."""
 
 import ast
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import basicsr
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers.checkout import ROOT, run_python
+from tgjar_arch.version import VERSION
+
 SOURCES = ('tgjar_arch', 'datasets', 'losses')
 SUFFIXES = ('_arch', '_dataset', '_loss', '_model')
 HEAVY = ('mmengine', 'transformers', 'matplotlib', 'gradio', 'tensorboard', 'pyiqa', 'torchmetrics', 'torch_fidelity')
@@ -25,6 +24,7 @@ def names():
     return {kind: {name: entry.__module__ for name, entry in items} for kind, items in registries.items()}
 before = names()
 import tgjar_arch
+tgjar_arch.register()
 print('REPORT' + json.dumps({'modules': sorted(sys.modules), 'before': before, 'after': names()}))
 """
 SHIM = f"""
@@ -34,14 +34,6 @@ compat = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(compat)
 compat.prepare()
 """
-
-
-def run_python(code: str, cwd: Path, *path: Path, check: bool = True) -> subprocess.CompletedProcess:
-    """Run code in a fresh process, whose path starts with the folders given."""
-    environment = os.environ | {'PYTHONPATH': os.pathsep.join(map(str, path)), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run([sys.executable, '-c', code], cwd=cwd, env=environment, capture_output=True, text=True)
-    assert not check or done.returncode == 0, done.stderr
-    return done
 
 
 def report(root: Path, cwd: Path) -> dict:
@@ -87,7 +79,7 @@ def test_every_registering_file_is_imported(checkout_report: dict) -> None:
             'tgjar_arch.losses.contrastive_loss', 'tgjar_arch.metrics.lpips',
             'tgjar_arch.models.tgjar_model'} <= expected
     missing = expected - set(checkout_report['modules'])
-    assert not missing, f'add an import line to tgjar_arch/__init__.py for {sorted(missing)}'
+    assert not missing, f'add a line to tgjar_arch/registration.py for {sorted(missing)}'
 
 
 def test_every_registering_file_registers(checkout_report: dict) -> None:
@@ -114,21 +106,110 @@ def test_names_do_not_clash_with_basicsr(checkout_report: dict) -> None:
 
 
 def test_forgotten_and_clashing_files_are_found(checkout_report: dict, checkout_copy: Path, tmp_path: Path) -> None:
-    """The tests above would fail: a file without an import line, and a class of a name that BasicSR has."""
+    """The tests above would fail: a file without a line in the table, and a class of a name that BasicSR has."""
     (checkout_copy / 'losses' / 'forgotten_loss.py').write_text('')
     (checkout_copy / 'tgjar_arch' / 'metrics' / 'forgotten.py').write_text('def calculate_nothing(): ...\n')
     missing = registering_modules(checkout_copy) - set(checkout_report['modules'])
     assert missing == {'tgjar_arch.losses.forgotten_loss', 'tgjar_arch.metrics.forgotten'}
 
-    with open(checkout_copy / 'tgjar_arch' / 'generator_arch.py', 'a', encoding='utf-8') as file:
-        file.write('\n\n@ARCH_REGISTRY.register()\nclass RRDBNet(nn.Module):\n    pass\n')
-    done = run_python('import tgjar_arch', tmp_path, checkout_copy, check=False)
+    (checkout_copy / 'tgjar_arch' / 'archs' / 'clash_arch.py').write_text('class RRDBNet:\n    pass\n')
+    code = ('from tgjar_arch import registration\n'
+            'registration.NAMES["arch"]["RRDBNet"] = "tgjar_arch.archs.clash_arch"\n'
+            'import basicsr.archs\n'
+            'registration.register()')
+    done = run_python(code, tmp_path, checkout_copy, check=False)
     assert "'RRDBNet' was already registered in 'arch'" in done.stderr
 
 
-def test_import_is_light(checkout_report: dict) -> None:
+def test_registration_again_changes_nothing(tmp_path: Path) -> None:
+    code = ('import tgjar_arch\n'
+            'tgjar_arch.register()\n'
+            'from basicsr.utils.registry import ARCH_REGISTRY\n'
+            'before = dict([*ARCH_REGISTRY])\n'
+            'tgjar_arch.register()\n'
+            'assert dict([*ARCH_REGISTRY]) == before and "TGJARGenerator" in before')
+    run_python(code, tmp_path, ROOT)
+
+
+def test_line_of_an_option_file_registers(tmp_path: Path) -> None:
+    """As BasicSR's own scripts read it, which import nothing of ours."""
+    file = tmp_path / 'options.yml'
+    file.write_text('plugin: !!python/name:tgjar_arch.__version__  # a comment\nname: x\n')
+    code = SHIM + (f'import sys; sys.path.insert(0, {str(ROOT)!r})\n'
+                   'import yaml\n'
+                   'from basicsr.utils.options import ordered_yaml\n'
+                   'from basicsr.utils.registry import ARCH_REGISTRY\n'
+                   'assert "TGJARGenerator" not in ARCH_REGISTRY\n'
+                   f'options = yaml.load(open({str(file)!r}), Loader=ordered_yaml()[0])\n'
+                   'print(options["plugin"], "TGJARGenerator" in ARCH_REGISTRY)')
+    assert run_python(code, tmp_path).stdout == f'{VERSION} True\n'
+
+
+def test_import_is_light(tmp_path: Path) -> None:
+    imported = set(run_python('import sys, tgjar_arch; print(*sys.modules)', tmp_path, ROOT).stdout.split())
+    assert not imported & {'torch', 'torchvision', 'basicsr', 'numpy', 'cv2', 'PIL'}
+
+
+def test_registration_is_light(checkout_report: dict) -> None:
     imported = {name.partition('.')[0] for name in checkout_report['modules']}
     assert not imported & set(HEAVY)
+
+
+@pytest.fixture
+def without_basicsr(tmp_path: Path) -> str:
+    """Code that hides BasicSR from all that comes after it."""
+    return ('import sys, importlib.abc\n'
+            'class Hidden(importlib.abc.MetaPathFinder):\n'
+            '    def find_spec(self, name, path=None, target=None):\n'
+            '        if name.partition(".")[0] == "basicsr":\n'
+            '            raise ModuleNotFoundError(f"No module named {name!r}", name=name)\n'
+            'sys.meta_path.insert(0, Hidden())\n')
+
+
+def test_losses_and_restorer_without_basicsr(without_basicsr: str, tmp_path: Path) -> None:
+    """Three lines in a training loop of one's own, where BasicSR is not installed."""
+    code = without_basicsr + """
+import torch
+from tgjar_arch import Restorer, TextFeatures, __version__
+from tgjar_arch.losses.chroma_loss import ChromaBlockLoss
+from tgjar_arch.losses.contrastive_loss import PerceptualContrastiveLoss
+from tgjar_arch.losses.damsm_loss import DAMSMLoss
+from tgjar_arch.losses.grid_loss import GridPatternLoss
+from tgjar_arch.metrics.lpips import build_lpips
+images = torch.rand(3, 2, 3, 32, 32).unbind()
+assert PerceptualContrastiveLoss(pretrained=False)(*images).item() > 0
+text = TextFeatures(torch.rand(2, 8, 3), torch.rand(2, 8), torch.ones(2, 3, dtype=torch.bool))
+assert DAMSMLoss()(torch.rand(2, 8, 2, 2), torch.rand(2, 8), text).item() > 0
+restored = Restorer.from_pretrained('tgjar_cub_qf1')(images[0][0], 'a red bird')
+assert restored.shape == (3, 32, 32)
+assert not any(name.partition('.')[0] == 'basicsr' for name in sys.modules)
+import tgjar_arch
+try:
+    tgjar_arch.register()
+except ImportError as error:
+    print(error)
+"""
+    printed = run_python(code, tmp_path, ROOT).stdout
+    assert printed.startswith('this needs BasicSR, which is not installed in') and 'pip install' in printed
+
+
+def test_losses_beside_an_old_fork(tmp_path: Path) -> None:
+    """NAFNet and others carry a BasicSR without `basicsr.utils.registry`: the losses work, `register` says why not."""
+    fork = tmp_path / 'fork' / 'basicsr'
+    (fork / 'utils').mkdir(parents=True)
+    (fork / '__init__.py').write_text('')
+    (fork / 'utils' / '__init__.py').write_text('def get_root_logger(): ...\n')
+    code = ('from tgjar_arch.losses.contrastive_loss import PerceptualContrastiveLoss\n'
+            'from tgjar_arch.losses.damsm_loss import DAMSMLoss\n'
+            'import basicsr, tgjar_arch\n'
+            'PerceptualContrastiveLoss(pretrained=False)\n'
+            'try:\n'
+            '    tgjar_arch.register()\n'
+            'except ImportError as error:\n'
+            '    print(basicsr.__file__, error, sep="\\n")')
+    where, why = run_python(code, tmp_path, fork.parent, ROOT).stdout.splitlines()
+    assert where == str(fork / '__init__.py')
+    assert why.startswith('the installed BasicSR has no registries (basicsr.utils.registry)')
 
 
 def test_data_and_loss_folders_are_no_packages() -> None:

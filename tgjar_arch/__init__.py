@@ -1,14 +1,23 @@
 """TGJAR for BasicSR: a text-guided JPEG artifact remover (IJCAI 2023) as a plugin of the BasicSR restoration toolbox.
 
-Importing this package registers its networks, dataset, models, losses and metrics in BasicSR's registries, which is all
-an option file needs (its first line, `plugin: !!python/name:tgjar_arch.__version__`, is such an import).
+Importing the package is light: it brings neither torch nor BasicSR. The first line of every option file,
+`plugin: !!python/name:tgjar_arch.__version__`, reads the version, and with it `register()` puts networks, dataset,
+models, losses and metrics into BasicSR's registries.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tgjar_arch import compat
+from tgjar_arch.version import VERSION
 
-__version__ = '0.1.0'
+if TYPE_CHECKING:
+    from tgjar_arch.restoration.restorer import Restorer
+    from tgjar_arch.text.features import TextFeatures
+
+    __version__: str
+
+__all__ = ['Restorer', 'TextFeatures', '__version__', 'register']
 
 compat.prepare()
 
@@ -18,33 +27,33 @@ _checkout = Path(__file__).resolve().parents[1]
 if (_checkout / 'setup.py').is_file():
     __path__.append(str(_checkout))
 
-# One line a registering file; tests/test_registration.py fails when one is forgotten.
-from tgjar_arch.archs import discriminator_arch as _discriminator_arch  # noqa: E402, F401
-from tgjar_arch.archs import fbcnn_arch as _fbcnn_arch  # noqa: E402, F401
-from tgjar_arch.archs import generator_arch as _generator_arch  # noqa: E402, F401
-from tgjar_arch.archs import hf_text_encoder_arch as _hf_text_encoder_arch  # noqa: E402, F401
-from tgjar_arch.archs import image_encoder_arch as _image_encoder_arch  # noqa: E402, F401
-from tgjar_arch.archs import lite_generator_arch as _lite_generator_arch  # noqa: E402, F401
-from tgjar_arch.archs import lstm_text_encoder_arch as _text_encoder_arch  # noqa: E402, F401
-from tgjar_arch.archs import qgcn_arch as _qgcn_arch  # noqa: E402, F401
-from tgjar_arch.archs import rnan_arch as _rnan_arch  # noqa: E402, F401
-from tgjar_arch.datasets import paired_image_text_dataset as _paired_image_text_dataset  # noqa: E402, F401
-from tgjar_arch.losses import chroma_loss as _chroma_loss  # noqa: E402, F401
-from tgjar_arch.losses import contrastive_loss as _contrastive_loss  # noqa: E402, F401
-from tgjar_arch.losses import damsm_loss as _damsm_loss  # noqa: E402, F401
-from tgjar_arch.losses import grid_loss as _grid_loss  # noqa: E402, F401
-from tgjar_arch.metrics import lpips as _lpips  # noqa: E402, F401
-from tgjar_arch.metrics import pi as _pi  # noqa: E402, F401
-from tgjar_arch.models import damsm_model as _damsm_model  # noqa: E402, F401
-from tgjar_arch.models import tgjar_model as _tgjar_model  # noqa: E402, F401
-from tgjar_arch.text.features import TextFeatures  # noqa: E402
 
-__all__ = ['Restorer', 'TextFeatures', '__version__']
+def register() -> None:
+    """Put networks, dataset, models, losses and metrics into BasicSR's registries; again changes nothing.
+
+    Raises:
+        ImportError: when BasicSR is not installed, or is a fork without registries.
+    """
+    from tgjar_arch import registration
+
+    registration.register()
 
 
-def __getattr__(name: str) -> object:
-    if name == 'Restorer':  # looked up when it is asked for: training needs nothing of it
+def __getattr__(name: str) -> Any:
+    if name == 'Restorer':
         from tgjar_arch.restoration.restorer import Restorer
 
         return Restorer
+    if name == 'TextFeatures':
+        from tgjar_arch.text.features import TextFeatures
+
+        return TextFeatures
+    if name == '__version__':
+        if compat.basicsr_is_installed():
+            register()  # this is what the first line of an option file asks for
+        return VERSION
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

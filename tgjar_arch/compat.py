@@ -18,15 +18,26 @@ INSTALL_BASICSR = "pip install 'setuptools<81' wheel && pip install --no-deps --
 FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 
 
-def prepare() -> None:
-    """Make `import basicsr` possible; calling it again changes nothing.
+def basicsr_is_installed() -> bool:
+    """Whether there is a BasicSR, or a fork under its name, to import."""
+    try:
+        return find_spec('basicsr') is not None
+    except ImportError:  # of a finder that refuses it
+        return False
+
+
+def require_basicsr() -> None:
+    """Make sure that BasicSR is there.
 
     Raises:
-        ImportError: BasicSR is not installed; the message holds the command that installs it.
+        ImportError: it is not installed; the message holds the command that installs it.
     """
-    if find_spec('basicsr') is None:
-        raise ImportError(f'tgjar_arch is a plugin of BasicSR, which is not installed in {sys.prefix}. Install it: '
-                          f'{INSTALL_BASICSR}')
+    if not basicsr_is_installed():
+        raise ImportError(f'this needs BasicSR, which is not installed in {sys.prefix}. Install it: {INSTALL_BASICSR}')
+
+
+def prepare() -> None:
+    """Make `import basicsr` possible, where there is one; calling it again changes nothing."""
     if FUNCTIONAL_TENSOR not in sys.modules and not _torchvision_has_functional_tensor():
         sys.modules[FUNCTIONAL_TENSOR] = _functional_tensor()
 

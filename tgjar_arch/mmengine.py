@@ -24,12 +24,13 @@ import torch
 from basicsr.losses.basic_loss import CharbonnierLoss, L1Loss
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
-from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
 from mmengine import registry as root
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from tgjar_arch import registration
 from tgjar_arch.archs.padding import run_padded
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset
 from tgjar_arch.models.encoders import check_vocabulary, text_encoder_options
@@ -47,10 +48,10 @@ DATASETS = root.Registry('dataset', parent=root.DATASETS, scope=SCOPE, locations
 METRICS = root.Registry('metric', parent=root.METRICS, scope=SCOPE, locations=[__name__])
 
 # What is registered in BasicSR is registered here too, so that no list of names has to be kept twice.
-for _registry in (ARCH_REGISTRY, LOSS_REGISTRY):
-    for _name, _module in _registry:
-        if _module.__module__.startswith('tgjar_arch.'):
-            MODELS.register_module(_name, module=_module)
+registration.register()
+for _kind in ('arch', 'loss'):
+    for _name in registration.NAMES[_kind]:
+        MODELS.register_module(_name, module=registration.load(_kind, _name))
 for _module in (L1Loss, CharbonnierLoss):
     MODELS.register_module(module=_module)
 DATASETS.register_module(module=PairedImageTextDataset)

@@ -1,10 +1,8 @@
 """TGJAR's discriminator (paper appendix A.1, Figure 9 (b)): tells a restored image from an uncompressed one."""
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 
-@ARCH_REGISTRY.register()
 class TGJARDiscriminator(nn.Module):
     """Convolutions, batch normalisation and global average pooling; one logit an image, any image size.
 

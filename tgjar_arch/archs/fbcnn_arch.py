@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 
@@ -16,7 +15,6 @@ def _spandrel_class() -> type[nn.Module]:
     return network
 
 
-@ARCH_REGISTRY.register()
 class FBCNN(nn.Module):
     """Flexible blind convolutional network, a baseline of the paper's tables.
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from tgjar_arch.archs.blocks import ResidualBlock, add_skip, initialise, upsample
@@ -13,7 +12,6 @@ from tgjar_arch.archs.text_guided_generator import Footprint, Margins, prepare_t
 from tgjar_arch.text.features import TextFeatures
 
 
-@ARCH_REGISTRY.register()
 class TGJARGenerator(nn.Module):
     """Text-guided generator: restores a JPEG-compressed image with the help of a caption.
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from tgjar_arch.text.features import TextFeatures
@@ -14,7 +13,6 @@ from tgjar_arch.text.features import TextFeatures
 _POOLINGS = ('mean', 'last', 'first')
 
 
-@ARCH_REGISTRY.register()
 class HFTextEncoder(nn.Module):
     """A pretrained text model of `transformers` in the place of the paper's LSTM, projected to D::
 

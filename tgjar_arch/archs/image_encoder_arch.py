@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import torchvision
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -19,7 +18,6 @@ _PLUS_MINUS_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _NODES = {'inception_v3': ('Mixed_6e', 'Mixed_7c'), 'alexnet': ('features.11', 'features.11')}
 
 
-@ARCH_REGISTRY.register()
 class DAMSMImageEncoder(nn.Module):
     """Image encoder of AttnGAN's DAMSM (https://arxiv.org/abs/1711.10485, section 3.2) on any torchvision backbone::
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,7 +13,6 @@ from tgjar_arch.archs.text_guided_generator import Footprint, Margins, prepare_t
 from tgjar_arch.text.features import TextFeatures
 
 
-@ARCH_REGISTRY.register()
 class TGJARLiteGenerator(nn.Module):
     """Text-guided generator that works on 4x4 blocks of pixels, so that nearly all of it is at H/4 and H/8.
 

@@ -1,14 +1,12 @@
 """Text encoders: from word ids to word and sentence features (paper 3.2, eq. 3)."""
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tgjar_arch.text.features import TextFeatures
 
 
-@ARCH_REGISTRY.register()
 class LSTMTextEncoder(nn.Module):
     """Bi-directional LSTM text encoder of AttnGAN, the paper's F_t: w, s = F_t(T) (eq. 3).
 

@@ -1,7 +1,6 @@
 """QGCN, a residual network that is told the JPEG quantisation tables and sees the whole image as a thumbnail."""
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,7 +33,6 @@ def _global_branch() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-@ARCH_REGISTRY.register()
 class QGCN(nn.Module):
     """Quantisation- and globally-conditioned network, a baseline of the paper's tables.
 

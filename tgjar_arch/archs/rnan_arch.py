@@ -1,7 +1,6 @@
 """RNAN, a residual network whose features are gated by local and non-local attention masks."""
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -117,7 +116,6 @@ class Group(nn.Module):
         return self.body(x)
 
 
-@ARCH_REGISTRY.register()
 class RNAN(nn.Module):
     """Residual non-local attention network, a baseline of the paper's tables.
 

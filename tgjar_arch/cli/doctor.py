@@ -17,6 +17,7 @@ from pathlib import Path
 
 import tgjar_arch
 from tgjar_arch.compat import INSTALL_BASICSR
+from tgjar_arch.version import VERSION
 from tgjar_arch.weights.shipped import FOLDER, shipped
 
 LIBRARIES = ('torch', 'torchvision', 'basicsr', 'mmengine', 'numpy', 'opencv-python', 'lpips', 'tokenizers',
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             to_do.append(f'The import of BasicSR was not mended: {error}. Run this as the owner of that file; '
                          '`tgjar train` and `tgjar test` work without.')
 
-    _say('tgjar', f'{tgjar_arch.__version__}  {Path(tgjar_arch.__file__).parent}')
+    _say('tgjar', f'{VERSION}  {Path(tgjar_arch.__file__).parent}')
     _say('python', f'{platform.python_version()}  {sys.executable}')
     for name in LIBRARIES:
         version = _version(name)
@@ -136,6 +137,7 @@ def registered() -> dict[str, list[str]]:
     """Names in BasicSR's registries whose objects are defined in this package, for each kind of REGISTRIES."""
     from basicsr.utils import registry
 
+    tgjar_arch.register()
     return {kind: sorted(name for name, entry in getattr(registry, f'{kind.upper()}_REGISTRY')
                          if entry.__module__.startswith('tgjar_arch.')) for kind in REGISTRIES}
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 
+from tgjar_arch.registration import network_class
 from tgjar_arch.weights.checkpoint import load_checkpoint
 from tgjar_arch.weights.file import ExportedWeights, read_weights, with_text_norm_said, write_weights
 from tgjar_arch.weights.network_check import check_network
@@ -45,7 +45,7 @@ def collect(checkpoint: Path, averaged: bool = True, without_text: bool = False)
 
 def _uses_text(network_g: dict) -> bool:
     options = dict(network_g)
-    network = ARCH_REGISTRY.get(options.pop('type'))
+    network = network_class(options.pop('type'))
     if 'text' not in inspect.signature(network.forward).parameters:
         return False
     with torch.device('meta'):  # no weights are needed to ask

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-import tgjar_arch
+from tgjar_arch.version import VERSION
 
 COMMANDS = {  # name: (module, what it does in one line)
     'train': ('tgjar_arch.cli.train', "train from an option file, by BasicSR's trainer"),
@@ -33,7 +33,7 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f'  {name:<{width}}  {summary}' for name, (_, summary) in COMMANDS.items()]
     return '\n'.join([
-        f'TGJAR {tgjar_arch.__version__}: text-guided JPEG artifact reduction on BasicSR',
+        f'TGJAR {VERSION}: text-guided JPEG artifact reduction on BasicSR',
         '',
         'usage: tgjar COMMAND [arguments]      tgjar COMMAND --help      tgjar --version',
         '',
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     if argv[0] == '--version':
-        print(f'tgjar {tgjar_arch.__version__}')
+        print(f'tgjar {VERSION}')
         return 0
     name, *arguments = argv
     if name not in COMMANDS:

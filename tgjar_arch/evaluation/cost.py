@@ -11,13 +11,13 @@ from statistics import median
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tgjar_arch.evaluation.paper import TABLE_5
 from tgjar_arch.evaluation.tables import NOTHING, Table
 from tgjar_arch.evaluation.test_set import Progress
+from tgjar_arch.registration import network_class
 from tgjar_arch.text.features import TextFeatures
 
 # As the paper has them: the option files' settings; CUB's vocabulary and AttnGAN's 18 words for the text encoder.
@@ -96,7 +96,7 @@ def _lstm_flop(net: nn.Module) -> int:
 def _build(options: dict[str, Any], device: str | torch.device) -> nn.Module:
     options = dict(options)
     with torch.device(device):
-        return ARCH_REGISTRY.get(options.pop('type'))(**options).requires_grad_(False).eval()
+        return network_class(options.pop('type'))(**options).requires_grad_(False).eval()
 
 
 def _runner(net: nn.Module, text_net: nn.Module | None, size: int, device: torch.device) -> Callable[[], Tensor]:

@@ -12,6 +12,7 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from skimage.color import rgb2lab
 
+from tgjar_arch import registration
 from tgjar_arch.metrics.fid import build_set_metric
 from tgjar_arch.metrics.lpips import cached_lpips
 
@@ -151,6 +152,7 @@ def build_measures(names: Sequence[str] | None = None) -> tuple[list[Measure], l
     Raises:
         ValueError: when one that is named is unknown or cannot be computed.
     """
+    registration.register()
     measures, left_out = [], []
     for name in dict.fromkeys(names or DEFAULT):
         if name not in _KNOWN:

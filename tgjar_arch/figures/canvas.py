@@ -3,6 +3,7 @@
 All places and sizes are device pixels from the top left corner. matplotlib draws; its global state is left alone.
 """
 
+import logging
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from basicsr.utils import get_root_logger
 from PIL import Image
 
 from tgjar_arch.atomic_file import atomic
@@ -88,8 +88,9 @@ class Canvas:
                 text = text.replace(char, _NO_GLYPH)
         if missing:
             codes = ', '.join(f'{char} (U+{ord(char):04X})' for char in missing)
-            get_root_logger().warning(f'Figure: no installed font has {codes}; {_NO_GLYPH} stands in the place. Fonts '
-                                      'such as Noto Sans CJK or Noto Emoji (not the coloured one) may have it.')
+            logging.getLogger('basicsr').warning(
+                f'Figure: no installed font has {codes}; {_NO_GLYPH} stands in the place. Fonts '
+                'such as Noto Sans CJK or Noto Emoji (not the coloured one) may have it.')
         return text
 
     def text_width(self, text: str, size: float, bold: bool = False) -> float:

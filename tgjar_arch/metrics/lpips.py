@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from basicsr.metrics.metric_util import reorder_image
-from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
 from tgjar_arch.weights.trunk import read_trunk
@@ -112,7 +110,6 @@ def lpips_from_features(model: 'LPIPS', a: Sequence[Tensor], b: Sequence[Tensor]
     return sum(head((p - q).square()).mean((1, 2, 3)) for head, p, q in zip(model.lins, a, b, strict=True))
 
 
-@METRIC_REGISTRY.register()
 def calculate_lpips(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, input_order: str = 'HWC',
                     net: str = 'alex', trunk_path: str | None = None, better: str = 'lower', **kwargs) -> float:
     """LPIPS of two images; 0 for equal ones, lower is better.
@@ -135,6 +132,8 @@ def calculate_lpips(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, inp
     Raises:
         ValueError: when the shapes differ or too little is left of the images for the trunk.
     """
+    from basicsr.metrics.metric_util import reorder_image  # here: the loss works without BasicSR
+
     if img.shape != img2.shape:
         raise ValueError(f'calculate_lpips compares images of one shape, but got {img.shape} and {img2.shape}.')
     model = cached_lpips(net, trunk_path)

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from basicsr.metrics.metric_util import reorder_image, to_y_channel
 from basicsr.metrics.niqe import calculate_niqe
-from basicsr.utils.registry import METRIC_REGISTRY
 
 if TYPE_CHECKING:
     from pyiqa.archs.nrqm_arch import NRQM
@@ -40,7 +39,6 @@ def perceptual_index(ma: float, niqe: float) -> float:
     return (10 - ma + niqe) / 2
 
 
-@METRIC_REGISTRY.register()
 def calculate_pi(img: np.ndarray, crop_border: int = 0, input_order: str = 'HWC', weights_path: str | None = None,
                  better: str = 'lower', **kwargs) -> float:
     """Perceptual index of an image; lower is better.
@@ -63,7 +61,6 @@ def calculate_pi(img: np.ndarray, crop_border: int = 0, input_order: str = 'HWC'
     return perceptual_index(ma, calculate_niqe(img, crop_border, 'HW' if grey else input_order))
 
 
-@METRIC_REGISTRY.register()
 def calculate_ma(img: np.ndarray, crop_border: int = 0, input_order: str = 'HWC', weights_path: str | None = None,
                  better: str = 'higher', **kwargs) -> float:
     """Ma's score of an image, about 0 to 10; higher is better.

@@ -9,7 +9,6 @@ from basicsr.losses import build_loss
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info
-from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
@@ -23,7 +22,6 @@ from tgjar_arch.option_checks import check_keys, check_model_options
 from tgjar_arch.text.features import TextFeatures
 
 
-@MODEL_REGISTRY.register()
 class DAMSMModel(BaseModel):
     """Trains `network_t` and `network_i` together by the word and the sentence loss (AttnGAN 3.2; paper 3.5, stage 1).
 

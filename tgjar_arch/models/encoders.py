@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import ARCH_REGISTRY
 
+from tgjar_arch.registration import network_class
 from tgjar_arch.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
 from tgjar_arch.text.word_tokenizer import DEFAULT_MAX_WORDS, WordTokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint
@@ -39,7 +39,7 @@ def text_encoder_options(opt: dict[str, Any], tokenizer: Tokenizer) -> dict[str,
             words of a `tgjar vocab` tokenizer.
     """
     network_t = deepcopy(opt['network_t'])
-    if 'special_ids' in inspect.signature(ARCH_REGISTRY.get(network_t['type'])).parameters:
+    if 'special_ids' in inspect.signature(network_class(network_t['type'])).parameters:
         if isinstance(tokenizer, WordTokenizer):
             raise ValueError(f'network_t {network_t["type"]} reads ids of its own tokenizer, but the datasets name a '
                              "word vocabulary; give the model's folder or its tokenizer.json as their tokenizer.")

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-import tgjar_arch
 from tgjar_arch.archs.fusion import GlobalFusion
 from tgjar_arch.archs.lstm_text_encoder_arch import LSTMTextEncoder
 from tgjar_arch.atomic_file import atomic
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.features import TextFeatures
+from tgjar_arch.version import VERSION
 from tgjar_arch.weights.file import ExportedWeights
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def export_onnx(path: str | Path, weights: ExportedWeights, source: str = '') ->
         raise ValueError(f'only {" and ".join(_NETWORKS)} are written as ONNX, not {weights.network_g["type"]}.')
     restorer = Restorer(weights, 'cpu')
     model = _pad_inside(_trace(restorer))
-    metadata = {'format': FORMAT, 'source': f'tgjar {tgjar_arch.__version__}' + (f', {source}' if source else ''),
+    metadata = {'format': FORMAT, 'source': f'tgjar {VERSION}' + (f', {source}' if source else ''),
                 'network_g': json.dumps(weights.network_g)}
     if restorer.takes_text:
         metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
@@ -201,7 +201,7 @@ def _pad_inside(model: 'ModelProto') -> 'ModelProto':
     output = helper.make_tensor_value_info('restored', TensorProto.FLOAT, ['N', channels, 'H', 'W'])
     whole = helper.make_graph(nodes, 'tgjar', inputs, [output], graph.initializer)
     result = helper.make_model(whole, opset_imports=model.opset_import, ir_version=model.ir_version,
-                               producer_name='tgjar', producer_version=tgjar_arch.__version__)
+                               producer_name='tgjar', producer_version=VERSION)
     checker.check_model(result, full_check=True)
     return result
 

@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
 from torch import Tensor
 
 from tgjar_arch.archs.padding import MIN_SIDE, enlarged, enlarged_parts, run_padded
 from tgjar_arch.jpeg.tables import quantisation_maps, tables_as_stored, thumbnail
 from tgjar_arch.pictures.arrays import open_picture
+from tgjar_arch.registration import network_class
 from tgjar_arch.restoration.self_ensemble import both_parts, restore_both
 from tgjar_arch.restoration.tiling import (
     can_tile,
@@ -110,7 +110,7 @@ class Restorer:
 
     def _build(self, network: dict, state: dict[str, Tensor]) -> torch.nn.Module:
         options = deepcopy(network)
-        net = ARCH_REGISTRY.get(options.pop('type'))(**options)
+        net = network_class(options.pop('type'))(**options)
         net.load_state_dict(state)
         return net.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
 

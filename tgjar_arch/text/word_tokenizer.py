@@ -1,5 +1,6 @@
 """Captions to word ids, in one `tokenizer.json` that Hugging Face's libraries read too."""
 
+import logging
 import os
 import random
 from collections import Counter
@@ -7,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from basicsr.utils import get_root_logger
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
@@ -169,7 +169,7 @@ class WordTokenizer:
         if not new or room < 0:
             return
         _named_unknown.update(new[:room + 1])
-        warning = get_root_logger().warning
+        warning = logging.getLogger('basicsr').warning
         if room:
             warning(f'unknown words are skipped, not among the {self.vocab_size - 1} of the tokenizer: '
                     f'{", ".join(repr(word[:40]) for word in new[:room])}.')

@@ -36,6 +36,7 @@ from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import master_only
 from torch.nn.parallel import DistributedDataParallel
 
+from tgjar_arch import registration
 from tgjar_arch.training.options import OptionError, check_files, check_options, override, parse_value, read_options
 from tgjar_arch.training.resume import load_resume_state
 
@@ -58,6 +59,7 @@ def run(argv: Sequence[str] | None, is_train: bool) -> int:
     argv = list(sys.argv[2:] if argv is None else argv)
     arguments = _parser(command).parse_args(argv)
     show_traceback = arguments.debug or os.environ.get('TGJAR_TRACEBACK', '') not in ('', '0')
+    registration.register()  # an option file may lack the line `plugin:`
     try:
         _check(arguments, is_train)
         _pipeline(arguments, [f'tgjar {command}', *argv], is_train)

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from basicsr.utils.registry import ARCH_REGISTRY
+from tgjar_arch.registration import network_class
 
 _PACKAGES = ('tgjar_arch', 'basicsr')
 _LOADERS = ('VGGFeatureExtractor', 'DFDNet')  # read or fetch weights whatever their arguments are
@@ -41,8 +41,11 @@ def check_network(network: Any, label: str) -> dict[str, Any]:
     if not isinstance(network, dict) or not isinstance(network.get('type'), str):
         raise ValueError(f'{label} must be an object with "type", the name of a network, but is {str(network)[:80]}.')
     kind = network['type']
-    entry = ARCH_REGISTRY.get(kind) if kind in ARCH_REGISTRY else None
-    if entry is None or entry.__module__.partition('.')[0] not in _PACKAGES or kind in _LOADERS:
+    try:
+        known = network_class(kind).__module__.partition('.')[0] in _PACKAGES and kind not in _LOADERS
+    except KeyError:
+        known = False
+    if not known:
         raise ValueError(f'{label} is a {kind[:60]!r}, which is no network of this package or of BasicSR that a '
                          'weights file may name.')
     arguments = {key: value for key, value in network.items() if key != 'type'}
