@@ -6,7 +6,6 @@ from torch import nn
 
 from tgjar_arch.archs.generator_arch import TGJARGenerator
 from tgjar_arch.archs.lite_generator_arch import TGJARLiteGenerator
-from tgjar_arch.archs.text_guided_generator import prepare_text
 from tgjar_arch.restoration.tiling import (
     CELL,
     MIN_TILE,
@@ -65,7 +64,7 @@ def test_margins_are_what_the_parts_see(cls, options):
     net = build(cls, **options).double()
     at = 20  # the cell that is looked at
     lq = torch.rand(1, 3, 3 * CELL, 2 * at * CELL, dtype=torch.float64, requires_grad=True)
-    text = prepare_text(net, lq, None)
+    text = net.prepare_text(lq, None)
 
     def seen(result, *inputs):
         reach = 0

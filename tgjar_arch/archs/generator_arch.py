@@ -1,18 +1,14 @@
 """TGJAR's generator: a U-Net with residual blocks and image-text fusion (paper 3.1-3.2, appendix A.1)."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from tgjar_arch.archs.blocks import ResidualBlock, add_skip, initialise, upsample
-from tgjar_arch.archs.fusion import GlobalFusion, LocalFusion
-from tgjar_arch.archs.padding import pad_to_multiple
-from tgjar_arch.archs.text_guided_generator import Footprint, Margins, prepare_text
+from tgjar_arch.archs.text_guided_generator import Footprint, Margins, TextGuidedGenerator
 from tgjar_arch.text.features import TextFeatures
 
 
-class TGJARGenerator(nn.Module):
+class TGJARGenerator(TextGuidedGenerator):
     """Text-guided generator: restores a JPEG-compressed image with the help of a caption.
 
     Jiang et al., "Multi-Modality Deep Network for JPEG Artifacts Reduction", IJCAI 2023, Figure 2. C = `num_feat`::
@@ -43,19 +39,11 @@ class TGJARGenerator(nn.Module):
             were exported before there was this choice.
     """
 
-    min_size = 8  # pixels a side; three halvings leave one feature
-
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, text_dim: int = 256,
                  use_global_fusion: bool = True, use_local_fusion: bool = True, text_norm: bool = True) -> None:
-        super().__init__()
-        self.num_in_ch = num_in_ch
-        self.text_dim = text_dim
-        self.text_norm = text_norm
-        self._options = {'num_in_ch': num_in_ch, 'num_feat': num_feat, 'num_block': num_block, 'text_dim': text_dim,
-                         'use_global_fusion': use_global_fusion, 'use_local_fusion': use_local_fusion,
-                         'text_norm': text_norm}
-        self.act = nn.LeakyReLU(0.2, inplace=True)  # no convolution needs its own result again
-
+        super().__init__({'num_in_ch': num_in_ch, 'num_feat': num_feat, 'num_block': num_block, 'text_dim': text_dim,
+                          'use_global_fusion': use_global_fusion, 'use_local_fusion': use_local_fusion,
+                          'text_norm': text_norm})
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, 1, 1)
         self.down1 = nn.Conv2d(num_feat, num_feat, 3, 2, 1)
         self.block1 = ResidualBlock(num_feat)
@@ -64,14 +52,8 @@ class TGJARGenerator(nn.Module):
         self.down3 = nn.Conv2d(2 * num_feat, 2 * num_feat, 3, 2, 1)
         self.block3 = ResidualBlock(2 * num_feat)
 
-        self.gfm = GlobalFusion(2 * num_feat, text_dim) if use_global_fusion else None
-        self.body = nn.Sequential(*(ResidualBlock(2 * num_feat) for _ in range(num_block)))
-
-        widths = (2 * num_feat, 2 * num_feat, num_feat)
-        self.lfms = nn.ModuleList(LocalFusion(width, text_dim) for width in widths) if use_local_fusion else None
-        # Learned stand-ins for a missing caption; only for the modules that would read them.
-        self.null_sentence = nn.Parameter(torch.zeros(text_dim)) if use_global_fusion else None
-        self.null_word = nn.Parameter(torch.zeros(text_dim)) if use_local_fusion else None
+        self.add_fusion(2 * num_feat, num_block, (2 * num_feat, 2 * num_feat, num_feat), use_global_fusion,
+                        use_local_fusion)
 
         fused = 2 if use_local_fusion else 1
         self.up1 = nn.Conv2d((fused + 1) * 2 * num_feat, 2 * num_feat, 3, 1, 1)
@@ -86,15 +68,6 @@ class TGJARGenerator(nn.Module):
         initialise(self)
         with torch.no_grad():
             self.tail.weight.mul_(0.1)
-
-    def portable_options(self) -> dict[str, Any]:
-        """Options that build this network again, those of later versions' defaults included."""
-        return {'type': type(self).__name__} | self._options
-
-    @property
-    def uses_text(self) -> bool:
-        """False when both fusions are switched off."""
-        return self.gfm is not None or self.lfms is not None
 
     @property
     def margins(self) -> Margins:
@@ -111,38 +84,6 @@ class TGJARGenerator(nn.Module):
         width = self.head.out_channels
         return Footprint(pixel=3 * width, skips=2 * width, coarse=2 * width)
 
-    def _local(self, index: int, x: Tensor, text: TextFeatures, *skips: Tensor) -> Tensor:
-        parts = [x, *skips]
-        if self.lfms is not None:
-            parts.append(self.lfms[index](x, text.words, text.mask))
-        return torch.cat(parts, dim=1) if len(parts) > 1 else x
-
-    def forward(self, lq: Tensor, text: TextFeatures | None = None) -> Tensor:
-        """Restore.
-
-        Args:
-            lq: compressed images (N, 3, H, W), RGB in [0, 1], any H and W from 8 up.
-            text: features of the captions; None, or a row of `mask` all False, is the learned null condition.
-
-        Returns:
-            Restored images (N, 3, H, W), not clipped. With weights in half precision the features are too, and the
-            images, as `lq`, may be float32.
-
-        Raises:
-            ValueError: when a shape does not fit.
-        """
-        text = prepare_text(self, lq, text)
-        height, width = lq.shape[2:]
-        x = pad_to_multiple(lq)
-
-        skips = self.encode_fine(x)
-        coarse = self.encode_coarse(skips)
-        deep = self.fuse(coarse, text)
-        return self.decode(x, skips, coarse, deep, text)[:, :, :height, :width]
-
-    # The same in four parts, for `tgjar_arch.restoration.tiling`: x (N, 3, H, W) with H and W in multiples of 8, text
-    # as `prepare_text` returns it. `decode` overwrites the skips.
-
     def encode_fine(self, x: Tensor) -> list[Tensor]:
         """Skips (N, C, H, W), (N, C, H/2, W/2), (N, 2C, H/4, W/4) of images."""
         e0 = self.act(self.head(x.to(self.head.weight.dtype)))
@@ -154,16 +95,10 @@ class TGJARGenerator(nn.Module):
         """Coarsest features (N, 2C, H/8, W/8)."""
         return self.block3(self.act(self.down3(skips[-1])))
 
-    def fuse(self, coarse: Tensor, text: TextFeatures | None, pooled: Tensor | None = None) -> Tensor:
-        """Coarsest features after GFM and body; `pooled` (N, 2C) is GFM's of the whole image, if `coarse` is a part."""
-        if self.gfm is not None:
-            coarse = self.gfm(coarse, text.sentence) if pooled is None else self.gfm.fuse(coarse, pooled, text.sentence)
-        return self.body(coarse)
-
     def decode(self, x: Tensor, skips: list[Tensor], coarse: Tensor, deep: Tensor, text: TextFeatures | None) -> Tensor:
         """Restored images (N, 3, H, W) from what the other parts returned."""
         e0, e1, e2 = skips
-        d2 = add_skip(upsample(self.act(self.up1(self._local(0, deep, text, coarse)))), e2)  # (N, 2C, H/4, W/4)
-        d1 = add_skip(upsample(self.act(self.up2(self._local(1, d2, text)))), e1)  # (N, C, H/2, W/2)
-        d0 = add_skip(upsample(self.act(self.up3(self._local(2, d1, text)))), e0)  # (N, C, H, W)
+        d2 = add_skip(upsample(self.act(self.up1(self.fuse_locally(0, deep, text, coarse)))), e2)  # (N, 2C, H/4, W/4)
+        d1 = add_skip(upsample(self.act(self.up2(self.fuse_locally(1, d2, text)))), e1)  # (N, C, H/2, W/2)
+        d0 = add_skip(upsample(self.act(self.up3(self.fuse_locally(2, d1, text)))), e0)  # (N, C, H, W)
         return x + self.tail(self.act(self.refine(d0)))

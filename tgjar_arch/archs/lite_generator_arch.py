@@ -1,19 +1,15 @@
 """A small sibling of TGJAR's generator for restoring on a CPU: the same interface at a quarter of the work."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tgjar_arch.archs.blocks import ResidualBlock, add_skip, initialise, upsample
-from tgjar_arch.archs.fusion import GlobalFusion, LocalFusion
-from tgjar_arch.archs.padding import pad_to_multiple
-from tgjar_arch.archs.text_guided_generator import Footprint, Margins, prepare_text
+from tgjar_arch.archs.blocks import add_skip, initialise, upsample
+from tgjar_arch.archs.text_guided_generator import Footprint, Margins, TextGuidedGenerator
 from tgjar_arch.text.features import TextFeatures
 
 
-class TGJARLiteGenerator(nn.Module):
+class TGJARLiteGenerator(TextGuidedGenerator):
     """Text-guided generator that works on 4x4 blocks of pixels, so that nearly all of it is at H/4 and H/8.
 
     Not in the paper; GFM, LFM and resblock are those of `TGJARGenerator`, to which text encoders, losses and `tgjar
@@ -42,30 +38,17 @@ class TGJARLiteGenerator(nn.Module):
         text_norm: as of `TGJARGenerator`.
     """
 
-    min_size = 8  # pixels a side; as the default generator
+    pixel_block = 4
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 4, num_fine: int = 16,
                  text_dim: int = 256, use_global_fusion: bool = True, use_local_fusion: bool = True,
                  text_norm: bool = True) -> None:
-        super().__init__()
-        self.num_in_ch = num_in_ch
-        self.text_dim = text_dim
-        self.text_norm = text_norm
-        self._options = {'num_in_ch': num_in_ch, 'num_feat': num_feat, 'num_block': num_block, 'num_fine': num_fine,
-                         'text_dim': text_dim, 'use_global_fusion': use_global_fusion,
-                         'use_local_fusion': use_local_fusion, 'text_norm': text_norm}
-        self.act = nn.LeakyReLU(0.2, inplace=True)  # no convolution needs its own result again
-
+        super().__init__({'num_in_ch': num_in_ch, 'num_feat': num_feat, 'num_block': num_block, 'num_fine': num_fine,
+                          'text_dim': text_dim, 'use_global_fusion': use_global_fusion,
+                          'use_local_fusion': use_local_fusion, 'text_norm': text_norm})
         self.head = nn.Conv2d(16 * num_in_ch, num_feat, 3, 1, 1)
         self.down = nn.Conv2d(num_feat, 2 * num_feat, 3, 2, 1)
-        self.gfm = GlobalFusion(2 * num_feat, text_dim) if use_global_fusion else None
-        self.body = nn.Sequential(*(ResidualBlock(2 * num_feat) for _ in range(num_block)))
-
-        widths = (2 * num_feat, num_feat)
-        self.lfms = nn.ModuleList(LocalFusion(width, text_dim) for width in widths) if use_local_fusion else None
-        # Learned stand-ins for a missing caption; only for the modules that would read them.
-        self.null_sentence = nn.Parameter(torch.zeros(text_dim)) if use_global_fusion else None
-        self.null_word = nn.Parameter(torch.zeros(text_dim)) if use_local_fusion else None
+        self.add_fusion(2 * num_feat, num_block, (2 * num_feat, num_feat), use_global_fusion, use_local_fusion)
 
         fused = 2 if use_local_fusion else 1
         self.up = nn.Conv2d((fused + 1) * 2 * num_feat, num_feat, 3, 1, 1)
@@ -83,15 +66,6 @@ class TGJARLiteGenerator(nn.Module):
             self.expand.weight.copy_(self.expand.weight[::16].repeat_interleave(16, dim=0))
             self.tail.weight.mul_(0.1)
 
-    def portable_options(self) -> dict[str, Any]:
-        """Options that build this network again, those of later versions' defaults included."""
-        return {'type': type(self).__name__} | self._options
-
-    @property
-    def uses_text(self) -> bool:
-        """False when both fusions are switched off."""
-        return self.gfm is not None or self.lfms is not None
-
     @property
     def margins(self) -> Margins:
         """What each part below sees beyond itself, in coarsest features of 8 pixels, as of `TGJARGenerator`."""
@@ -103,36 +77,6 @@ class TGJARLiteGenerator(nn.Module):
         width = self.head.out_channels
         return Footprint(pixel=5 * self.fine.out_channels, skips=width // 8, coarse=2 * width)
 
-    def _local(self, index: int, x: Tensor, text: TextFeatures, *skips: Tensor) -> Tensor:
-        parts = [x, *skips]
-        if self.lfms is not None:
-            parts.append(self.lfms[index](x, text.words, text.mask))
-        return torch.cat(parts, dim=1) if len(parts) > 1 else x
-
-    def forward(self, lq: Tensor, text: TextFeatures | None = None) -> Tensor:
-        """Restore.
-
-        Args:
-            lq: compressed images (N, 3, H, W), RGB in [0, 1], any H and W from 8 up.
-            text: features of the captions; None, or a row of `mask` all False, is the learned null condition.
-
-        Returns:
-            Restored images (N, 3, H, W), not clipped. With weights in half precision the features are too, and the
-            images, as `lq`, may be float32.
-
-        Raises:
-            ValueError: when a shape does not fit.
-        """
-        text = prepare_text(self, lq, text)
-        height, width = lq.shape[2:]
-        x = pad_to_multiple(lq)  # a 4x4 block is a quarter of one of JPEG's
-        skips = self.encode_fine(x)
-        coarse = self.encode_coarse(skips)
-        deep = self.fuse(coarse, text)
-        return self.decode(x, skips, coarse, deep, text)[:, :, :height, :width]
-
-    # The same in four parts, as `TGJARGenerator` has them.
-
     def encode_fine(self, x: Tensor) -> list[Tensor]:
         """Skip (N, C, H/4, W/4) of images."""
         return [self.act(self.head(F.pixel_unshuffle(x.to(self.head.weight.dtype), 4)))]
@@ -141,16 +85,11 @@ class TGJARLiteGenerator(nn.Module):
         """Coarsest features (N, 2C, H/8, W/8)."""
         return self.act(self.down(skips[-1]))
 
-    def fuse(self, coarse: Tensor, text: TextFeatures | None, pooled: Tensor | None = None) -> Tensor:
-        """Coarsest features after GFM and body; `pooled` (N, 2C) is GFM's of the whole image, if `coarse` is a part."""
-        if self.gfm is not None:
-            coarse = self.gfm(coarse, text.sentence) if pooled is None else self.gfm.fuse(coarse, pooled, text.sentence)
-        return self.body(coarse)
-
     def decode(self, x: Tensor, skips: list[Tensor], coarse: Tensor, deep: Tensor, text: TextFeatures | None) -> Tensor:
         """Restored images (N, 3, H, W) from what the other parts returned."""
-        d2 = add_skip(upsample(self.act(self.up(self._local(0, deep, text, coarse)))), skips[0])  # (N, C, H/4, W/4)
-        d2 = self.act(self.mix(self._local(1, d2, text)))
+        d2 = upsample(self.act(self.up(self.fuse_locally(0, deep, text, coarse))))
+        d2 = add_skip(d2, skips[0])  # (N, C, H/4, W/4)
+        d2 = self.act(self.mix(self.fuse_locally(1, d2, text)))
         d0 = F.pixel_shuffle(self.act(self.expand(d2)), 4)  # (N, F, H, W)
         d0 = self.act(add_skip(self.refine(d0), self.fine(x.to(self.fine.weight.dtype))))
         return x + self.tail(d0)

@@ -1,12 +1,10 @@
 """DAMSMModel: stage 1 of the paper, text and image encoder in one semantic space, inside BasicSR's trainer."""
 
 import math
-from collections import OrderedDict
 
 import torch.distributed
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
-from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info
 from torch import Tensor, nn
@@ -15,14 +13,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from tgjar_arch.metrics.r_precision import r_precision
-from tgjar_arch.models.checkpoints import save_model
-from tgjar_arch.models.encoders import check_vocabulary, read_tokenizer, text_encoder_options, text_extras
+from tgjar_arch.models.encoders import check_vocabulary, read_tokenizer, text_encoder_options
+from tgjar_arch.models.stage import Stage
 from tgjar_arch.models.validation import readable, share
 from tgjar_arch.option_checks import check_keys, check_model_options
 from tgjar_arch.text.features import TextFeatures
 
 
-class DAMSMModel(BaseModel):
+class DAMSMModel(Stage):
     """Trains `network_t` and `network_i` together by the word and the sentence loss (AttnGAN 3.2; paper 3.5, stage 1).
 
     Under `train`: `damsm_opt` (the loss), `optim_g` (the optimiser of both encoders), `clip_text` (largest gradient
@@ -36,6 +34,8 @@ class DAMSMModel(BaseModel):
     Checkpoints: `net_t_*.pth` with the tokenizer, and `net_i_*.pth`; each is read by `path: pretrain_network_X`, here
     and in TGJARModel.
     """
+
+    labels = 'ti'
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
@@ -70,13 +70,9 @@ class DAMSMModel(BaseModel):
 
     def _build(self, label: str) -> nn.Module:
         net = build_network(self.network_opts[label])
-        path_opt = self.opt['path']
-        load_path = path_opt.get(f'pretrain_network_{label}')
-        if load_path is not None:
-            if label == 't':
-                check_vocabulary(load_path, self.tokenizer)
-            self.load_network(net, load_path, path_opt.get(f'strict_load_{label}', True),
-                              path_opt.get(f'param_key_{label}', 'params'))
+        if label == 't' and (load_path := self.opt['path'].get('pretrain_network_t')) is not None:
+            check_vocabulary(load_path, self.tokenizer)
+        self.load_pretrained(net, label)
         net = self.model_to_device(net)
         self.print_network(net)
         return net
@@ -123,18 +119,7 @@ class DAMSMModel(BaseModel):
             clip_grad_norm_(self.net_t.parameters(), self.clip_text)
         optimizer.step()
 
-    def get_current_log(self) -> OrderedDict:
-        log = self.reduce_loss_dict(OrderedDict((key, value.detach()) for key, value in self.log_dict.items()))
-        broken = [key for key, value in log.items() if not math.isfinite(value)]
-        if broken:
-            raise FloatingPointError(f'{", ".join(broken)} became NaN or infinite; resume from the last checkpoint '
-                                     'with a lower learning rate.')
-        return log
-
     # ---------------------------------------------------------------------------------------------------- validation
-
-    def dist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         """Report the losses and R-precision; see the class. Of several processes each encodes its share."""
@@ -216,12 +201,3 @@ class DAMSMModel(BaseModel):
         for net, mode in zip(nets, modes, strict=True):
             net.train(mode)
         return collected
-
-    # ---------------------------------------------------------------------------------------------------- checkpoints
-
-    def save(self, epoch: int, current_iter: int) -> None:
-        save_model(self, 'ti', epoch, current_iter)
-
-    def checkpoint_extras(self, label: str) -> dict:
-        """What else belongs into the checkpoint of `net_{label}`."""
-        return text_extras(self.opt, self.tokenizer) if label == 't' else {}

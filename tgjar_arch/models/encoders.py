@@ -1,19 +1,18 @@
 """How both training stages bring tokenizer and text encoder of an option file together."""
 
 import inspect
+from collections.abc import Callable
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from basicsr.archs import build_network
-from basicsr.utils import get_root_logger
+from torch import nn
 
 from tgjar_arch.registration import network_class
 from tgjar_arch.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
 from tgjar_arch.text.word_tokenizer import DEFAULT_MAX_WORDS, WordTokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint
 
-if TYPE_CHECKING:
-    from tgjar_arch.models.tgjar_model import TGJARModel
 
 def read_tokenizer(opt: dict[str, Any]) -> Tokenizer:
     """The tokenizer that the datasets of an option file share.
@@ -74,52 +73,50 @@ def text_extras(opt: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     return {'tokenizer': tokenizer.to_json(), 'max_words': max_words}
 
 
-def build_text_encoder(model: 'TGJARModel') -> None:
-    """Give the model `takes_text` and, if the option file has network_t, `net_t`, `tokenizer` and `network_opts['t']`.
+class TextEncoder(NamedTuple):
+    """A text encoder, its tokenizer, and the options that built it."""
+
+    net: nn.Module
+    tokenizer: Tokenizer
+    options: dict[str, Any]
+
+
+def build_text_encoder(opt: dict[str, Any], load: Callable[[nn.Module, str], None], trained: bool) -> TextEncoder:
+    """Build `network_t` of an option file, on the CPU.
+
+    Args:
+        opt: the option file.
+        load: called with the network and its letter, loads what `path` names.
+        trained: whether it is trained, and may begin without weights.
 
     Raises:
         ValueError: when weights or vocabulary are missing or do not fit.
     """
-    opt = model.opt
-    net_g = model.get_bare_model(model.net_g)
-    model.takes_text = 'text' in inspect.signature(net_g.forward).parameters
-    if opt.get('network_t') is None:
-        if model.train_text_encoder:
-            raise ValueError('train: train_network_t is true, but there is no network_t.')
-        if model.takes_text and getattr(net_g, 'uses_text', True):
-            get_root_logger().warning('There is no network_t: the generator runs without captions (null condition).')
-        return
-    model.tokenizer = read_tokenizer(opt)
-    model.network_opts['t'] = network_t = text_encoder_options(opt, model.tokenizer)
-    net_t = build_network(network_t)
-
+    tokenizer = read_tokenizer(opt)
+    options = text_encoder_options(opt, tokenizer)
+    net = build_network(options)
     load_path = opt['path'].get('pretrain_network_t')
     if load_path is not None:
-        check_vocabulary(load_path, model.tokenizer)
-        model.load_pretrained(net_t, 't')
-    elif model.is_train and not model.train_text_encoder:
+        check_vocabulary(load_path, tokenizer)
+        load(net, 't')
+    elif opt['is_train'] and not trained:
         raise ValueError('network_t is frozen, but path: pretrain_network_t names no weights for it; give them '
                          '(stage 1), or train it with the generator by train: train_network_t: true.')
-    if model.train_text_encoder:
-        model.net_t = model.model_to_device(net_t).train()
-    else:
-        model.net_t = net_t.to(model.device).requires_grad_(False).eval()
-    model.print_network(model.net_t)
+    return TextEncoder(net, tokenizer, options)
 
 
-def build_image_encoder(model: 'TGJARModel') -> None:
-    """Give the model the frozen `net_i`.
+def build_image_encoder(opt: dict[str, Any], load: Callable[[nn.Module, str], None]) -> nn.Module:
+    """Build the frozen `network_i` of an option file for L_IT, on the CPU; arguments as of `build_text_encoder`.
 
     Raises:
-        ValueError: when it, its weights or the frozen text encoder are missing.
+        ValueError: when it, its weights or a frozen text encoder are missing.
     """
-    opt = model.opt
-    if not opt.get('network_i') or model.net_t is None or model.train_text_encoder:
+    if not opt.get('network_i') or not opt.get('network_t') or opt['train'].get('train_network_t'):
         raise ValueError('train: damsm_opt (L_IT) compares images with captions in the space of stage 1: it needs '
                          'network_i, and network_t with train_network_t: false. Or set damsm_opt: ~ .')
     if opt['path'].get('pretrain_network_i') is None:
         raise ValueError('train: damsm_opt (L_IT) is given, but path: pretrain_network_i names no weights for '
                          'network_i; train stage 1 first, or set damsm_opt: ~ .')
-    net_i = build_network(opt['network_i'])
-    model.load_pretrained(net_i, 'i')
-    model.net_i = model.arrange(net_i.to(model.device)).requires_grad_(False).eval()
+    net = build_network(opt['network_i'])
+    load(net, 'i')
+    return net.requires_grad_(False).eval()

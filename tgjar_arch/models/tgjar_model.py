@@ -1,7 +1,6 @@
 """TGJARModel: stage 2 of the paper, the text-guided GAN, inside BasicSR's trainer."""
 
 import inspect
-import math
 from collections import OrderedDict
 from copy import deepcopy
 
@@ -15,8 +14,9 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tgjar_arch.archs.padding import run_padded
-from tgjar_arch.models.checkpoints import save_model, warn_of_what_export_refuses
-from tgjar_arch.models.encoders import build_image_encoder, build_text_encoder, text_extras
+from tgjar_arch.models.checkpoints import warn_of_what_export_refuses
+from tgjar_arch.models.encoders import build_image_encoder, build_text_encoder
+from tgjar_arch.models.stage import Stage
 from tgjar_arch.models.validation import prepare_metrics, validate
 from tgjar_arch.option_checks import check_model_options
 from tgjar_arch.text.features import TextFeatures
@@ -28,7 +28,7 @@ _TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt'
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
-class TGJARModel(SRGANModel):
+class TGJARModel(Stage, SRGANModel):
     """Trains, validates and tests a restorer with the paper's losses (eq. 6), each only if the option file has it:
 
         L = lambda_1 L_C + lambda_2 L_R + lambda_3 L_G + lambda_4 L_IT
@@ -54,22 +54,24 @@ class TGJARModel(SRGANModel):
     `net_d_iters`, `net_d_init_iters`.
     """
 
+    labels = 'gtd'
+
     def __init__(self, opt: dict) -> None:
-        self.net_t = self.tokenizer = None
+        self.net_t = None
         self.network_opts = {label: opt[f'network_{label}'] for label in ('g', 'd') if opt.get(f'network_{label}')}
         check_model_options(opt, _TRAIN_KEYS, {'metrics', 'num_shown'})
         prepare_metrics(opt.get('val'))
         super().__init__(opt)  # builds net_g and, when training, calls init_training_settings
         if not self.is_train:
             self.train_text_encoder = False
-            build_text_encoder(self)
+            self._build_text_encoder()
 
     # ---------------------------------------------------------------------------------------------------- set-up
 
     def init_training_settings(self) -> None:
         train_opt = self.opt['train']
         self.train_text_encoder = train_opt.get('train_network_t', False)
-        build_text_encoder(self)
+        self._build_text_encoder()
 
         self.ema_decay = train_opt.get('ema_decay') or 0
         if self.ema_decay > 0:
@@ -102,7 +104,8 @@ class TGJARModel(SRGANModel):
             self.net_d.train()
         self.cri_damsm = loss('damsm_opt')
         if self.cri_damsm:
-            build_image_encoder(self)
+            net_i = build_image_encoder(self.opt, self.load_pretrained)
+            self.net_i = self.arrange(net_i.to(self.device))
         self.net_g.train()
         self.net_d_iters = train_opt.get('net_d_iters') or 1
         self.net_d_init_iters = train_opt.get('net_d_init_iters') or 0
@@ -119,6 +122,24 @@ class TGJARModel(SRGANModel):
         self.setup_schedulers()
         warn_of_what_export_refuses(self, 'gt')
 
+    def _build_text_encoder(self) -> None:
+        net_g = self.get_bare_model(self.net_g)
+        self.takes_text = 'text' in inspect.signature(net_g.forward).parameters
+        if self.opt.get('network_t') is None:
+            if self.train_text_encoder:
+                raise ValueError('train: train_network_t is true, but there is no network_t.')
+            if self.takes_text and getattr(net_g, 'uses_text', True):
+                get_root_logger().warning('There is no network_t: the generator runs without captions (null '
+                                          'condition).')
+            return
+        net_t, self.tokenizer, self.network_opts['t'] = build_text_encoder(self.opt, self.load_pretrained,
+                                                                           self.train_text_encoder)
+        if self.train_text_encoder:
+            self.net_t = self.model_to_device(net_t).train()
+        else:
+            self.net_t = net_t.to(self.device).requires_grad_(False).eval()
+        self.print_network(self.net_t)
+
     def model_to_device(self, net: nn.Module) -> nn.Module:
         net = self.arrange(net)
         if self.is_train and self.opt['train'].get('compile') and net is self.net_g:
@@ -129,13 +150,6 @@ class TGJARModel(SRGANModel):
         """`net` with its convolutions in the memory layout of the option file; what they return follows it."""
         channels_last = (self.opt.get('train') or {}).get('channels_last')
         return net.to(memory_format=torch.channels_last) if channels_last else net
-
-    def load_pretrained(self, net: nn.Module, label: str, param_key: str | None = None) -> None:
-        """Load what `path: pretrain_network_{label}` names, if anything; by default its `path: param_key_{label}`."""
-        path_opt = self.opt['path']
-        if (load_path := path_opt.get(f'pretrain_network_{label}')) is not None:
-            self.load_network(net, load_path, path_opt.get(f'strict_load_{label}', True),
-                              param_key or path_opt.get(f'param_key_{label}', 'params'))
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True,
                      param_key: str | None = 'params') -> None:
@@ -300,14 +314,9 @@ class TGJARModel(SRGANModel):
             loss_dict[f'out_d_{name}'] = prediction.detach().float().mean()
         self.scaler.step(self.optimizer_d)
 
-    def get_current_log(self) -> OrderedDict:
-        log = self.reduce_loss_dict(OrderedDict((key, value.detach()) for key, value in self.log_dict.items()))
-        broken = [key for key, value in log.items() if not math.isfinite(value)]
+    def skips_steps(self) -> bool:
         # With fp16 the scaler skips single steps; when it has given up, its scale goes to 0.
-        if broken and not (self.scaler.is_enabled() and self.scaler.get_scale() >= 1):
-            raise FloatingPointError(f'{", ".join(broken)} became NaN or infinite; resume from the last checkpoint '
-                                     'with a lower learning rate, or without amp.')
-        return log
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
 
     # ---------------------------------------------------------------------------------------------------- validation
 
@@ -328,17 +337,7 @@ class TGJARModel(SRGANModel):
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         validate(self, dataloader, current_iter, tb_logger, save_img)
 
-    def dist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        validate(self, dataloader, current_iter, tb_logger, save_img)
-
     # ---------------------------------------------------------------------------------------------------- checkpoints
-
-    def save(self, epoch: int, current_iter: int) -> None:
-        save_model(self, 'gtd', epoch, current_iter)
-
-    def checkpoint_extras(self, label: str) -> dict:
-        """What else belongs into the checkpoint of `net_{label}`."""
-        return text_extras(self.opt, self.tokenizer) if label == 't' else {}
 
     def resume_training(self, resume_state: dict) -> None:
         super().resume_training(resume_state)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tgjar_arch.archs.blocks import upsample
-from tgjar_arch.archs.lite_generator_arch import TGJARLiteGenerator
 from tgjar_arch.archs.padding import enlarged
+from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.pictures.arrays import open_picture
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.cleaning import clean
@@ -97,7 +97,7 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
     return WordAttention(words, (total[0] / len(chosen)).cpu().numpy())
 
 
-def to_picture(attention: Tensor, size: tuple[int, int], net: nn.Module) -> Tensor:
+def to_picture(attention: Tensor, size: tuple[int, int], net: TextGuidedGenerator) -> Tensor:
     """Bring maps of an LFM to the size of the picture, each value to where the decoder takes it.
 
     Args:
@@ -111,7 +111,7 @@ def to_picture(attention: Tensor, size: tuple[int, int], net: nn.Module) -> Tens
     height, width = size
     # The lite generator's finest features stand for blocks of 4 x 4 pixels, and lie in their middle; apart from that
     # feature i lies at 2i of the next finer map, where a stride-2 convolution has taken it from.
-    block = 4 if isinstance(net, TGJARLiteGenerator) else 1
+    block = net.pixel_block
     fine = (height + -height % 8) // block
     while attention.shape[2] < fine:
         attention = upsample(attention)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tgjar_arch.archs.fusion import GlobalFusion
 from tgjar_arch.archs.lstm_text_encoder_arch import LSTMTextEncoder
+from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.atomic_file import atomic
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.features import TextFeatures
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 FORMAT = 'tgjar-onnx-1'
 OPSET = 18
 TOLERANCE = 1e-4  # of a pixel in [0, 1]; a step of an 8-bit image is 40 times as much
-_NETWORKS = ('TGJARGenerator', 'TGJARLiteGenerator')
 _GRID = 8  # both pad to multiples of it, by reflection
 
 
@@ -65,9 +65,9 @@ def export_onnx(path: str | Path, weights: ExportedWeights, source: str = '') ->
     except ImportError as error:
         raise ImportError(f"ONNX files need the packages of the extra onnx ({error}): pip install 'tgjar[onnx]'."
                           ) from error
-    if weights.network_g['type'] not in _NETWORKS:
-        raise ValueError(f'only {" and ".join(_NETWORKS)} are written as ONNX, not {weights.network_g["type"]}.')
     restorer = Restorer(weights, 'cpu')
+    if not isinstance(restorer.net_g, TextGuidedGenerator):
+        raise ValueError(f'only TGJARGenerator and TGJARLiteGenerator are written as ONNX, not {restorer.name}.')
     model = _pad_inside(_trace(restorer))
     metadata = {'format': FORMAT, 'source': f'tgjar {VERSION}' + (f', {source}' if source else ''),
                 'network_g': json.dumps(weights.network_g)}

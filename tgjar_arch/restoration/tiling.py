@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tgjar_arch.archs.padding import pad_to_multiple
-from tgjar_arch.archs.text_guided_generator import prepare_text
+from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.text.features import TextFeatures
 
 CELL = 8  # pixels of a coarsest feature, and of a JPEG block: tiles begin and end on both
@@ -69,17 +69,17 @@ class Region(NamedTuple):
 
 
 def can_tile(net: nn.Module) -> bool:
-    """Whether a network can be restored with in exact tiles: TGJAR's generators, which say their `margins`."""
-    return hasattr(net, 'margins')
+    """Whether a network can restore in exact tiles: the text-guided generators, which say their `margins`."""
+    return isinstance(net, TextGuidedGenerator)
 
 
-def restore_in_tiles(net: nn.Module, read: Read, write: Write, size: tuple[int, int], device: torch.device,
+def restore_in_tiles(net: TextGuidedGenerator, read: Read, write: Write, size: tuple[int, int], device: torch.device,
                      conditions: Sequence[tuple[float, TextFeatures | None]], tile: int,
                      progress: Callable[[int, int], None] | None = None) -> None:
     """Restore one picture tile by tile; the caller turns gradients off.
 
     Args:
-        net: `TGJARGenerator` or `TGJARLiteGenerator`, on the device.
+        net: the generator, on the device.
         read: gives a part of the picture.
         write: takes a part of the result, not clipped, for the same rows and columns of the picture.
         size: height and width of the picture in pixels.
@@ -98,7 +98,7 @@ def restore_in_tiles(net: nn.Module, read: Read, write: Write, size: tuple[int, 
     height, width = size
     # A stand-in of the picture's size that takes no memory, for the check of shapes.
     stand_in = torch.empty(1, device=device).expand(1, net.num_in_ch, height, width)
-    texts = [(weight, prepare_text(net, stand_in, text)) for weight, text in conditions]
+    texts = [(weight, net.prepare_text(stand_in, text)) for weight, text in conditions]
     whole = Region(0, ceil(height / CELL), 0, ceil(width / CELL))
     side = ceil(tile / CELL)
     blocks = [(block, block.split(side)) for block in whole.split(_BLOCK * side)]
@@ -130,11 +130,12 @@ def restore_in_tiles(net: nn.Module, read: Read, write: Write, size: tuple[int, 
             steps.done()
 
 
-def restore_whole(net: nn.Module, lq: Tensor, conditions: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
+def restore_whole(net: TextGuidedGenerator, lq: Tensor,
+                  conditions: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
     """Restore a batch in one piece; of several captions an image, what no caption changes is computed once.
 
     Args:
-        net: `TGJARGenerator` or `TGJARLiteGenerator`.
+        net: the generator.
         lq: images (N, 3, H, W).
         conditions: as of `restore_in_tiles`, the features of N captions each.
 
@@ -142,7 +143,7 @@ def restore_whole(net: nn.Module, lq: Tensor, conditions: Sequence[tuple[float, 
         The weighted sum (N, 3, H, W), float32, not clipped.
     """
     height, width = lq.shape[2:]
-    texts = [(weight, prepare_text(net, lq, text)) for weight, text in conditions]
+    texts = [(weight, net.prepare_text(lq, text)) for weight, text in conditions]
     x = pad_to_multiple(lq)
     skips = net.encode_fine(x)
     coarse = net.encode_coarse(skips)
@@ -151,7 +152,7 @@ def restore_whole(net: nn.Module, lq: Tensor, conditions: Sequence[tuple[float, 
     return _decode(net, x, skips, coarse, deeps, texts)[:, :, :height, :width]
 
 
-def _decode(net: nn.Module, x: Tensor, skips: list[Tensor], coarse: Tensor, deeps: list[Tensor],
+def _decode(net: TextGuidedGenerator, x: Tensor, skips: list[Tensor], coarse: Tensor, deeps: list[Tensor],
             texts: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
     """The weighted sum over the conditions (N, 3, H, W), float32."""
     result = None
@@ -175,7 +176,7 @@ class _Steps:
             self._progress(self._count, self._total)
 
 
-def _encode(net: nn.Module, padded: Callable[[Region], Tensor], whole: Region, tiles: list[Region],
+def _encode(net: TextGuidedGenerator, padded: Callable[[Region], Tensor], whole: Region, tiles: list[Region],
             steps: _Steps) -> Tensor:
     """The coarsest features (1, C, h, w) of the whole picture, in the memory of the CPU."""
     coarse = None
@@ -191,7 +192,8 @@ def _encode(net: nn.Module, padded: Callable[[Region], Tensor], whole: Region, t
     return coarse
 
 
-def _pool(net: nn.Module, coarse: Tensor, whole: Region, blocks: list[Region], device: torch.device) -> Tensor:
+def _pool(net: TextGuidedGenerator, coarse: Tensor, whole: Region, blocks: list[Region],
+          device: torch.device) -> Tensor:
     """`GlobalFusion.pool` (1, C) of the whole picture: the mean is the sum over the parts, each without overlap."""
     total = 0
     for block in blocks:
@@ -201,7 +203,7 @@ def _pool(net: nn.Module, coarse: Tensor, whole: Region, blocks: list[Region], d
     return (total / (whole.bottom * whole.right)).to(device, torch.float32)
 
 
-def _fuse(net: nn.Module, coarse: Tensor, outer: Region, whole: Region,
+def _fuse(net: TextGuidedGenerator, coarse: Tensor, outer: Region, whole: Region,
           texts: Sequence[tuple[float, TextFeatures | None]], pooled: Tensor | None,
           device: torch.device) -> list[Tensor]:
     """GFM and body for a region (1, C, h, w), one for each condition."""
@@ -210,7 +212,7 @@ def _fuse(net: nn.Module, coarse: Tensor, outer: Region, whole: Region,
     return [net.fuse(own, text, pooled)[(..., *outer.slices(origin=seen))].clone() for _, text in texts]
 
 
-def working_bytes(net: nn.Module, height: int, width: int, tile: int = 0, conditions: int = 1) -> int:
+def working_bytes(net: TextGuidedGenerator, height: int, width: int, tile: int = 0, conditions: int = 1) -> int:
     """Memory that restoring one picture takes beside itself, the result and the libraries, roughly.
 
     Args:
@@ -231,7 +233,7 @@ def working_bytes(net: nn.Module, height: int, width: int, tile: int = 0, condit
     return round(kept + max(floats * seen, _BODY_MAPS * features * wide))
 
 
-def choose_tile(net: nn.Module, height: int, width: int, memory: int, conditions: int = 1) -> int:
+def choose_tile(net: TextGuidedGenerator, height: int, width: int, memory: int, conditions: int = 1) -> int:
     """Return the side of the largest tiles with which a picture is restored in `memory` bytes; 0 for one piece.
 
     From 2048 down to `MIN_TILE`, which is also the answer when even that does not fit.

@@ -7,6 +7,7 @@ names can be built without reading or fetching another file (`tgjar_arch.weights
 
 import json
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tgjar_arch.atomic_file import atomic
+from tgjar_arch.registration import network_class
 from tgjar_arch.weights.network_check import check_network
 
 _FORMAT = 'tgjar-2'
 _OLDER = 'tgjar-1'  # before `text_norm`
-_WITH_TEXT_NORM = 'TGJARGenerator', 'TGJARLiteGenerator'
 _MOST_WORDS = 10_000  # of a caption: more would only take memory
 
 
@@ -50,7 +51,8 @@ def with_text_norm_said(network_g: dict[str, Any], otherwise: bool = False) -> d
 
     Checkpoints say it since there is a choice, so one that does not is from before: False.
     """
-    return {'text_norm': otherwise} | network_g if network_g['type'] in _WITH_TEXT_NORM else network_g
+    has_choice = 'text_norm' in signature(network_class(network_g['type'])).parameters
+    return {'text_norm': otherwise} | network_g if has_choice else network_g
 
 
 def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False) -> None:
