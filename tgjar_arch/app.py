@@ -1,24 +1,21 @@
 """A page in the browser to restore pictures one by one: drop a JPEG file, say what it shows, look at both (Gradio)."""
 
-import json
 import os
 import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import skimage.data
-from PIL import Image
 
 # Read when Gradio is imported: it neither counts its users nor looks for news where nobody asked for it.
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
 
 import gradio as gr
 
+from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.captions import find_caption
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
 from tgjar_arch.pictures.write import upright_srgb, write_picture
@@ -57,13 +54,11 @@ def example_files(folder: Path, qf: int = 1) -> dict[str, str]:
     Returns:
         File: caption.
     """
-    captions = json.loads(resources.files('tgjar_arch.demo').joinpath('captions.json').read_text(encoding='utf-8'))
     examples = {}
-    for name, sentences in captions.items():
-        with Image.open(Path(skimage.data.__file__).parent / name) as image:
-            file = folder / f'{Path(name).stem}.jpg'
-            image.convert('RGB').save(file, quality=qf, subsampling='4:2:0', comment=sentences[0])
-        examples[str(file)] = sentences[0]
+    for name, image, captions in photographs():
+        file = folder / f'{name}.jpg'
+        image.save(file, quality=qf, subsampling='4:2:0', comment=captions[0])
+        examples[str(file)] = captions[0]
     return examples
 
 

@@ -10,17 +10,16 @@ import shutil
 import subprocess
 import sys
 import time
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 from basicsr.metrics import calculate_niqe, calculate_psnr
 from PIL import Image
 from tqdm import tqdm
 
 import tgjar_arch
 from tgjar_arch.cli import export, restore, vocab
+from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.panel import draw_panel
 from tgjar_arch.text.tokenizer import tokenizer_from_json
 from tgjar_arch.weights.file import read_weights
@@ -59,23 +58,19 @@ def prepare(output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / MARK).touch()
     photos, compressed = output / 'data' / 'demo' / 'photos', output / f'jpeg_qf{QF}'
-    captions = json.loads(resources.files('tgjar_arch.demo').joinpath('captions.json').read_text(encoding='utf-8'))
-    source = Path(skimage.data.__file__).parent
     # Everything below is made here and anew each time.
     for folder in (photos, compressed, output / 'restored'):
         shutil.rmtree(folder, ignore_errors=True)
     photos.mkdir(parents=True)
     compressed.mkdir()
     with open(photos / 'metadata.jsonl', 'w', encoding='utf-8') as metadata:
-        for file_name, sentences in captions.items():
-            with Image.open(source / file_name) as image:
-                scale = SHORTER_SIDE / min(image.size)
-                photo = image.convert('RGB').resize([round(side * scale) for side in image.size], Image.LANCZOS)
-            stem = Path(file_name).stem
-            photo.save(photos / f'{stem}.png')
-            photo.save(compressed / f'{stem}.jpg', quality=QF, subsampling='4:2:0')
-            (compressed / f'{stem}.txt').write_text(sentences[0] + '\n', encoding='utf-8')
-            metadata.write(json.dumps({'file_name': f'{stem}.png', 'captions': sentences}) + '\n')
+        for name, image, captions in photographs():
+            scale = SHORTER_SIDE / min(image.size)
+            photo = image.resize([round(side * scale) for side in image.size], Image.LANCZOS)
+            photo.save(photos / f'{name}.png')
+            photo.save(compressed / f'{name}.jpg', quality=QF, subsampling='4:2:0')
+            (compressed / f'{name}.txt').write_text(captions[0] + '\n', encoding='utf-8')
+            metadata.write(json.dumps({'file_name': f'{name}.png', 'captions': captions}) + '\n')
 
 
 def train(output: Path, name: str, extra: list[str]) -> None:
