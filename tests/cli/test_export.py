@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
+from PIL import Image
 
 from tests.cli.test_restore import G, experiment, jpegs, tokenizer, weights  # noqa: F401  fixtures among them
 from tgjar_arch.archs.generator_arch import TGJARGenerator
@@ -64,6 +65,35 @@ def test_networks_that_cannot_be_built_without_memory_are_exported(tmp_path):
         expected = net(torch.nn.functional.pad(image[None], (0, 0, 0, 4), mode='reflect'))[0, :, :20]
     restored = Restorer.from_pretrained(tmp_path / 'x.safetensors', 'cpu')(image)
     torch.testing.assert_close(restored, expected.clamp(0, 1), atol=1e-5, rtol=0)
+
+
+def test_quality_limit_and_source_are_kept_and_used(experiment, tmp_path, capsys):  # noqa: F811
+    out = tmp_path / 'limited.safetensors'
+    assert export.main([str(experiment), '-o', str(out), '--max-qf', '30', '--source', 'my birds,\none night']) == 0
+    content = read_weights(out)
+    assert (content.max_qf, content.source) == (30, 'my birds, one night')
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    for qf in (30, 31):
+        (tmp_path / 'photos').mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / 'photos' / f'{qf}.jpg', quality=qf)
+    assert restore.main([str(tmp_path / 'photos'), '-o', str(tmp_path / 'out'), '--weights', str(out), '--device',
+                         'cpu']) == 0
+    assert [file.name for file in (tmp_path / 'out').iterdir()] == ['30.png']
+    assert '(--max-qf 30)' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['-o', 'x.safetensors', '--max-qf', '0'], '--max-qf must be a JPEG quality from 1 to 100, but is 0'),
+    (['-o', 'x.safetensors', '--max-qf', '101'], 'but is 101'),
+    (['-o', 'x.onnx', '--onnx', '--max-qf', '40'], '--max-qf and --source are kept by a .safetensors file'),
+    (['-o', 'x.onnx', '--onnx', '--source', 'me'], '--max-qf and --source are kept by a .safetensors file'),
+])
+def test_a_quality_limit_that_cannot_be_kept_is_refused(experiment, arguments, message, capsys,  # noqa: F811
+                                                        monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        export.main([str(experiment), *arguments])
+    assert message in capsys.readouterr().err
 
 
 def test_tensors_that_share_memory_are_written(weights, tmp_path):  # noqa: F811

@@ -38,6 +38,15 @@ def test_export_reads_back_what_unpack_wrote(exported: Path, tmp_path: Path,
     assert torch.equal(content['params']['head.weight'], content['params_ema']['head.weight'])
 
 
+def test_quality_limit_and_source_are_said_if_the_file_has_them(exported: Path, tmp_path: Path,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['unpack', str(exported), '-o', str(tmp_path / 'a')]) == 0
+    assert 'max_qf: ' not in (said := capsys.readouterr().out) and 'source: ' not in said
+    write_weights(tmp_path / 'v.safetensors', ExportedWeights(NETWORK_G, STATE_G, max_qf=8, source='birds'))
+    assert main(['unpack', str(tmp_path / 'v.safetensors'), '-o', str(tmp_path / 'b')]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ['max_qf: 8', 'source: birds']
+
+
 def test_weights_without_text(tmp_path: Path) -> None:
     write_weights(tmp_path / 'w.safetensors', ExportedWeights(NETWORK_G, STATE_G))
     assert main(['unpack', str(tmp_path / 'w.safetensors'), '-o', str(tmp_path / 'start')]) == 0

@@ -120,9 +120,11 @@ def test_shipped_weights_go_by_name(images, tmp_path, monkeypatch):
     assert find_paths(parse_methods(['X=other'], [1])) == [Spec('X', {None: 'other'})]
 
 
-def test_quality_that_weights_are_not_for():
+def test_quality_that_weights_are_not_for(tmp_path):
+    mine = str(tmp_path / 'mine.safetensors')
+    write_tiny(tmp_path / 'mine.safetensors', ['a bird'])
     specs = [Spec('JPEG'), Spec('A', {None: str(shipped.FOLDER / 'tgjar_cub_qf1.safetensors')}),
-             Spec('B', {8: 'mine.safetensors', 60: 'mine.safetensors'}), Spec('C', {None: 'folder'})]
+             Spec('B', {8: mine, 60: mine}), Spec('C', {None: 'folder'})]
     assert quality_warnings(specs, [1, 8]) == []
     first, second = quality_warnings(specs, [8, 9, 60])
     assert first.startswith('A: tgjar_cub_qf1.safetensors is for JPEG quality up to 8, and is measured at 9, 60 too')

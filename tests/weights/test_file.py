@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tgjar_arch.archs.generator_arch import TGJARGenerator
@@ -11,7 +12,7 @@ from tgjar_arch.cli import export
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.checkpoint import save_atomically
-from tgjar_arch.weights.file import ExportedWeights, read_weights, write_weights
+from tgjar_arch.weights.file import ExportedWeights, read_max_qf, read_weights, write_weights
 
 G = {'type': 'TGJARGenerator', 'num_feat': 8, 'num_block': 1, 'text_dim': 16}
 STATE = TGJARGenerator(**{key: value for key, value in G.items() if key != 'type'}).state_dict()
@@ -75,6 +76,47 @@ def test_a_checkpoint_may_name_no_more_than_its_export(tmp_path, monkeypatch, ca
     assert "net_g_5.pth cannot be exported: network has the argument 'load_path'" in capsys.readouterr().err
     with pytest.raises(ValueError, match='network_g has the argument'):
         write_weights('x.safetensors', ExportedWeights({'type': 'SpyNet', 'load_path': 'evil.pth'}, STATE))
+
+
+@pytest.mark.parametrize(('max_qf', 'source'), [(None, ''), (1, 'CUB, one night'), (100, 'zwölf Vögel')])
+def test_quality_limit_and_source_come_back(tmp_path, max_qf, source):
+    path = tmp_path / 'x.safetensors'
+    write_weights(path, ExportedWeights(G, STATE, max_qf=max_qf, source=source))
+    weights = read_weights(path)
+    assert (weights.max_qf, weights.source, read_max_qf(path)) == (max_qf, source, max_qf)
+    with safe_open(path, 'pt') as file:
+        assert file.metadata()['format'] == 'tgjar-2'  # older versions of tgjar go on reading it
+        assert ('max_qf' in file.metadata()) == (max_qf is not None) and ('source' in file.metadata()) == bool(source)
+
+
+def test_a_file_without_them_and_one_with_more_are_read(tmp_path):
+    weights = read_weights(write(tmp_path, maker='somebody'))
+    assert (weights.max_qf, weights.source) == (None, '')
+
+
+@pytest.mark.parametrize('text', ['0', '101', '-1', 'x', '', '1.5', '٣', '9' * 99])
+def test_a_quality_limit_that_is_none_is_refused(tmp_path, text):
+    path = write(tmp_path, max_qf=text)
+    for read in (read_weights, read_max_qf):
+        with pytest.raises(ValueError, match=r'w\.safetensors cannot be used: its max_qf must be a whole number from 1 '
+                                             'to 100'):
+            read(path)
+
+
+@pytest.mark.parametrize('max_qf', [0, 101, 8.0, True, '8'])
+def test_a_quality_limit_that_is_none_is_not_written(tmp_path, max_qf):
+    with pytest.raises(ValueError, match='max_qf must be a whole number from 1 to 100, but is'):
+        write_weights(tmp_path / 'x.safetensors', ExportedWeights(G, STATE, max_qf=max_qf))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_source_is_one_short_line_whoever_wrote_it(tmp_path):
+    text = ' from\n\tme\x1b[31m  and\x00you ' + 'x' * 1000
+    weights = read_weights(write(tmp_path, source=text))
+    assert weights.source.startswith('from me [31m and you xxx') and len(weights.source) == 500
+    write_weights(tmp_path / 'x.safetensors', ExportedWeights(G, STATE, source=text))
+    with safe_open(tmp_path / 'x.safetensors', 'pt') as file:
+        assert file.metadata()['source'] == weights.source
 
 
 class Evil:

@@ -1,5 +1,6 @@
 """Weights by name, and the default of `tgjar restore` and `Restorer.from_pretrained`."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from tests.helpers.checkout import ROOT
 from tgjar_arch.archs.generator_arch import TGJARGenerator
@@ -16,16 +18,16 @@ from tgjar_arch.cli import doctor, restore
 from tgjar_arch.jpeg.codec import compress
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.weights import shipped
-from tgjar_arch.weights.file import ExportedWeights, write_weights
+from tgjar_arch.weights.file import ExportedWeights, read_weights, write_weights
 
 G = {'num_feat': 8, 'num_block': 1, 'use_global_fusion': False, 'use_local_fusion': False}
 NAMES = ('other', 'tgjar_cub_qf1', 'tgjar_universal')
 
 
-def write(path, seed):
+def write(path, seed, max_qf=None):
     torch.manual_seed(seed)
     net = TGJARGenerator(**G)
-    write_weights(path, ExportedWeights({'type': 'TGJARGenerator', **G}, net.state_dict()))
+    write_weights(path, ExportedWeights({'type': 'TGJARGenerator', **G}, net.state_dict(), max_qf=max_qf))
     return net
 
 
@@ -93,10 +95,11 @@ def test_in_python(folder, photo):
     assert np.array_equal(results[0], results[1]) and not np.array_equal(results[0], results[2])
 
 
-@pytest.mark.parametrize('weights, limit', [*shipped.MAX_QF.items(), ('other', 40)])
-def test_files_too_good_for_the_weights_are_left(folder, weights, limit, tmp_path, capsys):
-    """The limit belongs to the shipped weights: --max-qf overrules it."""
-    write(folder / f'{weights}.safetensors', 0)
+@pytest.mark.parametrize('said, limit', [(8, 8), (60, 60), (None, 40)])
+def test_files_too_good_for_the_weights_are_left(folder, said, limit, tmp_path, capsys):
+    """The limit is in the weights file, whatever its name: --max-qf overrules it."""
+    weights = 'tgjar_cub_qf1'
+    write(folder / f'{weights}.safetensors', 0, said)
     for qf in (limit, limit + 1):
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(
             tmp_path / f'{qf}.jpg', quality=qf)
@@ -114,6 +117,11 @@ def test_doctor_names_them(folder, capsys, monkeypatch):
     assert 'weights        tgjar_universal tgjar_cub_qf1 other' in capsys.readouterr().out
 
 
+TENSORS = {  # shipped weights: SHA-256 of all names, types, shapes and bytes; best JPEG quality that gains
+    'tgjar_universal': ('ca95932c80fc29dac873c56752c2293f36096e392932dc431795006b7bebe679', 40),
+    'tgjar_cub_qf1': ('1318985c812b6fb54ad6484275acbfa5fdecdc9fb1ccd3585791ffce6a88eec1', 8),
+    'tgjar_cub_qf5_10': ('e5ca870798b1bcac979c724000e24f0d4f66efcc6c8900bc028af5987bbe923f', 40),
+}
 needs_weights = pytest.mark.skipif(not shipped.shipped(), reason='no weights are shipped')
 
 
@@ -122,7 +130,7 @@ needs_weights = pytest.mark.skipif(not shipped.shipped(), reason='no weights are
 def test_what_is_shipped(name):
     """Small enough, known to restore, in git, and clearly better than the JPEG file on a photograph."""
     file = shipped.shipped()[name]
-    assert name in shipped.MAX_QF and file.stat().st_size <= 16e6
+    assert file.stat().st_size <= 16e6
     card = (ROOT / 'docs' / 'model_card.md').read_text('utf-8')
     assert name in card
     if (ROOT / '.git').exists():
@@ -136,3 +144,19 @@ def test_what_is_shipped(name):
     restored = Restorer.from_pretrained(name, 'cpu')(np.ascontiguousarray(jpeg))
     before, after = (calculate_psnr(picture, original, crop_border=0) for picture in (jpeg, restored))
     assert after > before + 1
+
+
+@needs_weights
+@pytest.mark.parametrize('name', shipped.shipped())
+def test_the_shipped_tensors_and_what_their_file_says(name):
+    """Writing other metadata changes no tensor, and each file says its limit and where its history is."""
+    file, digest = shipped.shipped()[name], hashlib.sha256()
+    with safe_open(file, 'pt') as content:
+        for key in sorted(content.keys()):
+            tensor = content.get_tensor(key)
+            digest.update(f'{key} {tensor.dtype} {tuple(tensor.shape)}\n'.encode() + tensor.numpy().tobytes())
+        assert content.metadata()['format'] == 'tgjar-2'
+    assert (digest.hexdigest(), shipped.quality_limit(file)) == TENSORS[name]
+    source = read_weights(file).source
+    history = source.rpartition(' ')[2]
+    assert history == f'docs/weights/{name}.md' and (ROOT / history).is_file()

@@ -7,6 +7,7 @@ import argparse
 import inspect
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -104,6 +105,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--raw', action='store_true', help='the weights themselves, not their moving average')
     parser.add_argument('--without-text', action='store_true', help='leave the text encoder out: no captions later')
     parser.add_argument('--half', action='store_true', help='store as float16: half the size; not with --onnx')
+    parser.add_argument('--max-qf', type=int, metavar='N', help='the best JPEG quality, 1 to 100, that these weights '
+                        'still gain on; `tgjar restore` leaves better files as they are. Not with --onnx')
+    parser.add_argument('--source', default='', metavar='TEXT', help='how the weights were made, one line of at most '
+                        '500 characters that the file keeps; not with --onnx')
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     args = parser.parse_args(argv)
     if not args.checkpoint.exists():  # else a name
@@ -114,6 +119,10 @@ def main(argv: list[str] | None = None) -> int:
                      + ('; or give --onnx' if args.output.suffix == '.onnx' else ''))
     if args.onnx and args.half:
         parser.error('--half stores float16, which --onnx does not; leave it out')
+    if args.onnx and (args.max_qf is not None or args.source):
+        parser.error('--max-qf and --source are kept by a .safetensors file, not with --onnx; leave them out')
+    if args.max_qf is not None and not 1 <= args.max_qf <= 100:
+        parser.error(f'--max-qf must be a JPEG quality from 1 to 100, but is {args.max_qf}')
     if args.onnx and args.raw and args.checkpoint.suffix == '.safetensors':
         parser.error(f'{args.checkpoint} has one set of weights; --raw chooses among those of a checkpoint')
     if not args.onnx and args.checkpoint.suffix == '.safetensors':
@@ -130,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
             difference = export_onnx(args.output, weights, source.name)
             equality = f'; onnxruntime gives the pixels of PyTorch to {difference:.0e}'
         else:
-            write_weights(args.output, weights, args.half)
+            write_weights(args.output, replace(weights, max_qf=args.max_qf, source=args.source), args.half)
     except (ImportError, OSError, ValueError) as error:
         print(f'tgjar export: {error}', file=sys.stderr)
         return 1

@@ -256,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     which_files = parser.add_argument_group('files')
     which_files.add_argument('--max-qf', type=int, metavar='Q',
                              help='leave JPEG files of a better quality as they are (default: '
-                             f'{DEFAULT_MAX_QF}, less for shipped weights that were trained for less)')
+                             f'what the weights file says, else {DEFAULT_MAX_QF})')
     which_files.add_argument('--force', action='store_true',
                              help='restore them too, and, of a folder, pictures that are no JPEG files')
     which_files.add_argument('--max-pixels', type=int, default=MAX_PIXELS, metavar='N',

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='tgjar unpack', description=__doc__,
         epilog='Name the results in an option file: tokenizer.json in every dataset, the others as path: '
-               'pretrain_network_g and pretrain_network_t; network_g and network_t as the command prints them.')
+               'pretrain_network_g and pretrain_network_t; network_g and network_t as the command prints them. '
+               'max_qf and source, if the file says them, are for --max-qf and --source of tgjar export.')
     parser.add_argument('weights', help='a .safetensors file of tgjar export, or the name of shipped weights')
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FOLDER', help='where to write')
     parser.add_argument('--text-norm', metavar='IMAGES',
@@ -79,6 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for key in ('network_g', 'network_t'):
         if (options := getattr(content, key)) is not None:
             print(f'{key}: {json.dumps(options)}')
+    if content.max_qf is not None:
+        print(f'max_qf: {content.max_qf}')
+    if content.source:
+        print(f'source: {content.source}')
     return 0
 
 

@@ -1,11 +1,14 @@
 """One file with everything a restoration needs: weights, tokenizer and configuration, as safetensors.
 
 The file holds the tensors `net_g.*` and `net_t.*`; its metadata holds `network_g` and `network_t` (type and arguments,
-JSON), `tokenizer` (a tokenizer.json), `max_words` and the format's version. Reading it executes nothing, and what it
-names can be built without reading or fetching another file (`tgjar_arch.weights.network_check`).
+JSON), `tokenizer` (a tokenizer.json), `max_words` and the format's version, and where they are known `max_qf`, the best
+JPEG quality that gains, and `source`, how the weights were made. Reading it executes nothing, and what it names can be
+built without reading or fetching another file (`tgjar_arch.weights.network_check`).
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -23,6 +26,7 @@ from tgjar_arch.weights.network_check import check_network
 _FORMAT = 'tgjar-2'
 _OLDER = 'tgjar-1'  # before `text_norm`
 _MOST_WORDS = 10_000  # of a caption: more would only take memory
+_LONGEST_SOURCE = 500  # characters
 
 
 @dataclass
@@ -36,6 +40,8 @@ class ExportedWeights:
         state_t: its state dict; empty without a text encoder.
         tokenizer: the tokenizer's JSON; None without a text encoder.
         max_words: words kept of a caption.
+        max_qf: the best JPEG quality, 1 to 100, at which a restoration still gains; None if nobody has said.
+        source: how the weights were made, in one line of at most 500 characters; empty if nobody has said.
     """
 
     network_g: dict[str, Any]
@@ -44,6 +50,8 @@ class ExportedWeights:
     state_t: dict[str, Tensor] | None = None
     tokenizer: str | None = None
     max_words: int = 0
+    max_qf: int | None = None
+    source: str = ''
 
 
 def with_text_norm_said(network_g: dict[str, Any], otherwise: bool = False) -> dict[str, Any]:
@@ -68,6 +76,8 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
         ValueError: when `read_weights` would refuse it.
     """
     path = Path(path)
+    if weights.max_qf is not None:
+        check_max_qf(weights.max_qf)
     for label in ('network_g', 'network_t'):
         if (network := getattr(weights, label)) is not None:
             check_network(network, label)
@@ -77,6 +87,10 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
         tensors |= {f'net_t.{key}': value for key, value in weights.state_t.items()}
         metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
                      'max_words': str(weights.max_words)}
+    if weights.max_qf is not None:
+        metadata['max_qf'] = str(weights.max_qf)
+    if source := _one_line(weights.source):
+        metadata['source'] = source
     # Copies, for the library refuses tensors that share their memory, as tied embeddings (T5) do.
     tensors = {key: value.to(torch.float16 if half and value.is_floating_point() else value.dtype, copy=True,
                              memory_format=torch.contiguous_format) for key, value in tensors.items()}
@@ -97,18 +111,8 @@ def read_weights(path: str | Path) -> ExportedWeights:
             or a tensor has values that are not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'weights file {path} does not exist; make one with `tgjar export`.')
-    try:
-        with safe_open(path, 'pt') as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f'weights file {path} is no safetensors file, or truncated ({error}); make one with '
-                         '`tgjar export`.') from error
-    if metadata.get('format') not in (_FORMAT, _OLDER):
-        raise ValueError(f'weights file {path} was not written by `tgjar export` (format {metadata.get("format")!r}, '
-                         f'expected {_FORMAT!r}).')
+    with _open(path) as (file, metadata):
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
     tensors = {key: value.to(torch.float32) if value.is_floating_point() else value for key, value in tensors.items()}
     try:
         _check_finite(tensors)
@@ -120,6 +124,7 @@ def read_weights(path: str | Path) -> ExportedWeights:
             max_words = _max_words(metadata.get('max_words'))
             if not metadata.get('tokenizer'):
                 raise ValueError('it has a text encoder, network_t, but no tokenizer.')
+        max_qf = _max_qf(metadata)
     except ValueError as error:
         raise ValueError(f'weights file {path} cannot be used: {error}') from error
 
@@ -127,7 +132,67 @@ def read_weights(path: str | Path) -> ExportedWeights:
         prefix = f'net_{label}.'
         return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
-    return ExportedWeights(network_g, state('g'), network_t, state('t'), metadata.get('tokenizer'), max_words)
+    return ExportedWeights(network_g, state('g'), network_t, state('t'), metadata.get('tokenizer'), max_words, max_qf,
+                           _one_line(metadata.get('source', '')))
+
+
+def read_max_qf(path: str | Path) -> int | None:
+    """The `max_qf` of a file of `write_weights`, without reading its tensors; None if it does not say one.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_weights`.
+    """
+    with _open(Path(path)) as (_, metadata):
+        try:
+            return _max_qf(metadata)
+        except ValueError as error:
+            raise ValueError(f'weights file {path} cannot be used: {error}') from error
+
+
+def check_max_qf(max_qf: int) -> int:
+    """Return `max_qf`, which must be a JPEG quality: a whole number from 1 to 100.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(max_qf, bool) or not isinstance(max_qf, int) or not 1 <= max_qf <= 100:
+        raise ValueError(f'max_qf must be a whole number from 1 to 100, but is {max_qf!r}.')
+    return max_qf
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """The opened file and its metadata, if `tgjar export` wrote it."""
+    if not path.is_file():
+        raise FileNotFoundError(f'weights file {path} does not exist; make one with `tgjar export`.')
+    try:
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+            if metadata.get('format') not in (_FORMAT, _OLDER):
+                raise ValueError(f'weights file {path} was not written by `tgjar export` (format '
+                                 f'{metadata.get("format")!r}, expected {_FORMAT!r}).')
+            yield file, metadata
+    except SafetensorError as error:
+        raise ValueError(f'weights file {path} is no safetensors file, or truncated ({error}); make one with '
+                         '`tgjar export`.') from error
+
+
+def _max_qf(metadata: dict[str, str]) -> int | None:
+    text = metadata.get('max_qf')
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= 100:
+        raise ValueError(f'its max_qf must be a whole number from 1 to 100, but is {text[:20]!r}.')
+    return int(text)
+
+
+def _one_line(text: str) -> str:
+    """Without control characters, runs of blanks as one, and cut to the length that is kept.
+
+    Whoever made the file wrote it, and it is shown in a terminal.
+    """
+    printable = ''.join(letter if letter.isprintable() else ' ' for letter in text[:10 * _LONGEST_SOURCE])
+    return ' '.join(printable.split())[:_LONGEST_SOURCE].rstrip()
 
 
 def _json(metadata: dict[str, str], key: str) -> Any:

@@ -7,19 +7,19 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 SUFFIX = '.safetensors'
 DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
-# The best JPEG quality at which each still gains. tgjar_cub_qf1 on 20 of CUB's test images, without captions (PSNR /
-# LPIPS of the JPEG file -> restored): quality 5 24.1 / .329 -> 25.5 / .168, 8 26.2 / .239 -> 26.4 / .156,
-# 10 27.2 / .201 -> 26.7 / .154. tgjar_universal on the same, with captions: 40 32.35 / .047 -> 33.15 / .031,
-# 60 34.00 / .028 -> 34.48 / .022, 75 35.79 / .0156 -> 35.74 / .0166; on 8 of Kodak's images 30 30.37 / .150 ->
-# 30.83 / .093, 50 32.05 / .096 -> 32.33 / .066. tgjar_cub_qf5_10 on the 20 of CUB, without captions: 20 29.82 / .100 ->
-# 31.10 / .050, 30 31.33 / .062 -> 32.35 / .038, 40 32.35 / .047 -> 33.16 / .032.
-MAX_QF = {'tgjar_universal': 40, 'tgjar_cub_qf1': 8, 'tgjar_cub_qf5_10': 40}
-DEFAULT_MAX_QF = 40  # of other weights
+DEFAULT_MAX_QF = 40  # of weights that do not say theirs
 
 
 def quality_limit(weights: Path) -> int:
-    """JPEG quality above which files are better left as they are: measured of shipped weights, else DEFAULT_MAX_QF."""
-    return MAX_QF.get(weights.stem, DEFAULT_MAX_QF) if weights in shipped().values() else DEFAULT_MAX_QF
+    """JPEG quality above which files are better left as they are: what the weights file says, else DEFAULT_MAX_QF.
+
+    Raises:
+        FileNotFoundError, ValueError: as `tgjar_arch.weights.file.read_weights`.
+    """
+    from tgjar_arch.weights.file import read_max_qf  # here: it imports torch, and names alone do not need that
+
+    limit = read_max_qf(weights)
+    return DEFAULT_MAX_QF if limit is None else limit
 
 
 def shipped() -> dict[str, Path]:
