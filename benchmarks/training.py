@@ -114,7 +114,8 @@ class Step:
 
 def options(device: torch.device, folder: Path, train: dict, network: str = 'TGJAR') -> dict:
     """A shipped option file with `train` changed, ready for `build_model`; what it reads is made in `folder`."""
-    text = (OPTIONS / f'train_{network.lower()}_cub.yml').read_text(encoding='utf-8')
+    files = OPTIONS if network == 'TGJAR' else OPTIONS / 'baselines'
+    text = (files / f'train_{network.lower()}_cub.yml').read_text(encoding='utf-8')
     opt = yaml.load(text, Loader=ordered_yaml()[0])
     opt |= {'dist': False, 'rank': 0, 'world_size': 1, 'is_train': True, 'num_gpu': int(device.type == 'cuda')}
     if network == 'TGJAR':

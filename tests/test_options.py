@@ -1,5 +1,6 @@
 """Every shipped option file: it loads, its networks and losses build, and its keys are real."""
 
+import os
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -12,7 +13,7 @@ from basicsr.utils.options import _postprocess_yml_value, ordered_yaml
 from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 import tgjar_arch
-from tests.helpers.force_yml_rows import FILES, option_file, rows
+from tests.helpers.force_yml_rows import FILES, OPTIONS, option_file, rows
 from tgjar_arch.datasets import paired_image_text_dataset as dataset_module
 from tgjar_arch.training.options import check_options, override, parse_value
 
@@ -28,8 +29,10 @@ def file(request):
     return request.param
 
 
-def test_registers_the_plugin_by_its_first_line(file):
-    assert file.read_text(encoding='utf-8').startswith('plugin: !!python/name:tgjar_arch.__version__')
+def test_names_the_schema_and_registers_the_plugin_in_its_first_lines(file):
+    text = file.read_text(encoding='utf-8')
+    schema = os.path.relpath(OPTIONS / 'schema.json', file.parent)
+    assert text.startswith(f'# yaml-language-server: $schema={schema}\nplugin: !!python/name:tgjar_arch.__version__')
     assert load(file)['plugin'] == tgjar_arch.__version__
 
 
@@ -65,7 +68,7 @@ def test_datasets_models_and_metrics_are_registered(file):
     for dataset in opt['datasets'].values():
         assert dataset['type'] in DATASET_REGISTRY
         if dataset['type'] == 'PairedImageTextDataset':
-            unknown = set(dataset) - dataset_module._OWN_KEYS - dataset_module._LOADER_KEYS
+            unknown = set(dataset) - dataset_module.OWN_KEYS - dataset_module.LOADER_KEYS
             assert unknown == set()
     for metric in (opt.get('val', {}).get('metrics') or {}).values():
         assert metric['type'] in METRIC_REGISTRY
@@ -77,6 +80,11 @@ def test_no_path_key_becomes_a_folder(file):
     # BasicSR makes a directory of every key under path but these
     assert all(any(word in key for word in ('pretrain_network', 'strict_load', 'resume', 'param_key'))
                for key in load(file)['path'])
+
+
+def test_the_readme_has_a_line_for_each_file():
+    named = re.findall(r'`([\w/]+\.yml)`', (OPTIONS / 'README.md').read_text(encoding='utf-8'))
+    assert sorted(named) == sorted(file.relative_to(OPTIONS).as_posix() for file in FILES)
 
 
 @pytest.mark.parametrize('name, total, milestones', [

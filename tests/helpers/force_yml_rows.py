@@ -1,9 +1,11 @@
 """The option files, and the `--force_yml` entries that their comments show, for the tests that try them out."""
 
 import re
+import shlex
 from pathlib import Path
 
-FILES = sorted((Path(__file__).resolve().parents[2] / 'options').glob('*.yml'))
+OPTIONS = Path(__file__).resolve().parents[2] / 'options'
+FILES = sorted(OPTIONS.rglob('*.yml'))
 
 
 def option_file(name: str) -> Path:
@@ -18,7 +20,7 @@ def rows(path: Path) -> dict[str, list[str]]:
     for line in path.read_text(encoding='utf-8').splitlines():
         entries = re.fullmatch(r'# {7,}(?:--force_yml )?((?:\S+=\S+ ?)+)', line)
         if entries and label:
-            found.setdefault(label, []).extend(entries[1].split())
+            found.setdefault(label, []).extend(shlex.split(entries[1]))  # quoted for the shell where it has brackets
         else:
             label = line.removeprefix('# ').removesuffix(':') if re.fullmatch('#.*:', line) else None
     return found

@@ -97,9 +97,10 @@ def read_options(path: str) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding='utf-8')
     except FileNotFoundError:
-        beside = sorted(file.name for file in Path(path).parent.glob('*.yml'))
+        folder = Path(path).parent
+        beside = {file.name: file for file in sorted([*folder.glob('*/*.yml'), *folder.glob('*.yml')])}
         near = difflib.get_close_matches(Path(path).name, beside, n=1)
-        hint = f' Did you mean {Path(path).parent / near[0]}?' if near else ''
+        hint = f' Did you mean {beside[near[0]]}?' if near else ''
         raise OptionError(f'no option file {path}.{hint}') from None
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f'cannot read the option file {path}: {error}') from error
