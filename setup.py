@@ -32,6 +32,7 @@ setup(
         'tgjar_arch.metrics',
         'tgjar_arch.models',
         'tgjar_arch.options',
+        'tgjar_arch.options.baselines',
         'tgjar_arch.pictures',
         'tgjar_arch.restoration',
         'tgjar_arch.text',
@@ -47,7 +48,8 @@ setup(
         'tgjar_arch': ['py.typed', 'weights/*.safetensors', 'weights/*.md'],
         'tgjar_arch.datasets.prepare': ['*.json'],
         'tgjar_arch.demo': ['*.json'],
-        'tgjar_arch.options': ['*.yml'],
+        'tgjar_arch.options': ['*.yml', '*.json', '*.md'],
+        'tgjar_arch.options.baselines': ['*.yml'],
     },
     install_requires=[
         'torch>=2.4',
@@ -79,7 +81,7 @@ setup(
         'basicsr': ['basicsr>=1.4.2,<1.5'],
         'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'spandrel>=0.4', 'torchmetrics>=1.8',
                 'torch-fidelity>=0.3', 'onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'matplotlib>=3.8',
-                'gradio>=6.0', 'playwright>=1.40'],
+                'gradio>=6.0', 'playwright>=1.40', 'jsonschema>=4.18'],
         'app': ['gradio>=6.0'],
         # torch: the exporter through torch.export, with sizes left free
         'onnx': ['onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'torch>=2.7'],

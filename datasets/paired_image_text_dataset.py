@@ -24,13 +24,13 @@ from tgjar_arch.text.word_tokenizer import WordTokenizer
 
 MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the block grid of a compressed image
 
-_OWN_KEYS = frozenset({
+OWN_KEYS = frozenset({
     'name', 'type', 'phase', 'scale', 'dataroot_gt', 'dataroot_lq', 'dataroot_text', 'io_backend', 'tokenizer',
     'max_words', 'max_images', 'gt_size', 'use_hflip', 'qf', 'chroma', 'double_jpeg', 'caption_drop', 'recolour',
     'chroma_drop', 'scale_range', 'quantisation_maps', 'thumbnail',
 })
 # What BasicSR's loaders and trainer read from the same options.
-_LOADER_KEYS = frozenset({
+LOADER_KEYS = frozenset({
     'num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio', 'prefetch_mode', 'num_prefetch_queue',
     'pin_memory', 'persistent_workers', 'use_shuffle',
 })
@@ -141,7 +141,7 @@ class PairedImageTextDataset(data.Dataset):
         self._worker_rng: tuple[int, random.Random] | None = None
 
     def _read_options(self, opt: Mapping[str, Any]) -> None:
-        check_keys(opt, _OWN_KEYS | _LOADER_KEYS, 'dataset')
+        check_keys(opt, OWN_KEYS | LOADER_KEYS, 'dataset')
         self._training = one_of(opt, 'phase', ('train', 'val', 'test')) == 'train'
         backend = opt.get('io_backend') or {'type': 'disk'}
         check_keys(backend, {'type'}, 'io_backend')

@@ -7,9 +7,9 @@ from typing import Any
 TRAIN = frozenset({'optim_g', 'scheduler', 'total_iter', 'warmup_iter'})  # of every model
 VAL = frozenset({'val_freq', 'save_img', 'suffix', 'pbar'})
 # What an option file may have under `path`, and the folders that BasicSR adds.
-_PATH = ('resume_state', 'ignore_resume_networks', 'experiments_root', 'results_root', 'models', 'training_states',
-         'log', 'visualization')
-_PATH_OF_NETWORK = ('pretrain_network_', 'strict_load_', 'param_key_')
+PATH = ('resume_state', 'ignore_resume_networks', 'experiments_root', 'results_root', 'models', 'training_states',
+        'log', 'visualization')
+PATH_OF_NETWORK = ('pretrain_network_', 'strict_load_', 'param_key_')
 
 
 def check_keys(section: Mapping[str, Any] | None, known: Iterable[str], where: str) -> None:
@@ -34,10 +34,10 @@ def check_model_options(opt: Mapping[str, Any], train: Iterable[str], val: Itera
     check_keys(opt.get('train'), TRAIN | set(train), 'train')
     check_keys(opt.get('val'), VAL | set(val), 'val')
     labels = [key.removeprefix('network_') for key in opt if key.startswith('network_')]
-    path = [f'{prefix}{label}' for prefix in _PATH_OF_NETWORK for label in labels]
+    path = [f'{prefix}{label}' for prefix in PATH_OF_NETWORK for label in labels]
     # A network that is left out for once, as network_i without L_IT, may keep its weights in the file.
-    path += [key for key in opt['path'] if key.startswith(_PATH_OF_NETWORK) and len(key.rpartition('_')[2]) == 1]
-    check_keys(opt['path'], {*_PATH, *path}, 'path')
+    path += [key for key in opt['path'] if key.startswith(PATH_OF_NETWORK) and len(key.rpartition('_')[2]) == 1]
+    check_keys(opt['path'], {*PATH, *path}, 'path')
 
 
 def one_of(opt: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {  # name: (module, what it does in one line)
     'compress': ('tgjar_arch.cli.compress', 'write JPEG files that carry their captions'),
     'app': ('tgjar_arch.cli.app', 'serve a page in the browser that restores pictures one by one'),
     'demo': ('tgjar_arch.cli.demo', 'restore photographs and draw the result; --train: train small on the CPU before'),
+    'schema': ('tgjar_arch.cli.schema', 'write the JSON schema by which editors check option files'),
     'doctor': ('tgjar_arch.cli.doctor', 'check the installation; --fix mends the installed BasicSR'),
 }
 

@@ -19,6 +19,9 @@ from tgjar_arch.models.validation import readable, share
 from tgjar_arch.option_checks import check_keys, check_model_options
 from tgjar_arch.text.features import TextFeatures
 
+TRAIN_KEYS = {'damsm_opt', 'clip_text'}
+VAL_KEYS = {'damsm_opt', 'batch_size', 'r_precision'}
+
 
 class DAMSMModel(Stage):
     """Trains `network_t` and `network_i` together by the word and the sentence loss (AttnGAN 3.2; paper 3.5, stage 1).
@@ -39,7 +42,7 @@ class DAMSMModel(Stage):
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
-        check_model_options(opt, {'damsm_opt', 'clip_text'}, {'damsm_opt', 'batch_size', 'r_precision'})
+        check_model_options(opt, TRAIN_KEYS, VAL_KEYS)
         self.tokenizer = read_tokenizer(opt)
         self.network_opts = {'t': text_encoder_options(opt, self.tokenizer), 'i': opt['network_i']}
         self._check_options()

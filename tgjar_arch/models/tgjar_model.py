@@ -22,9 +22,10 @@ from tgjar_arch.option_checks import check_model_options
 from tgjar_arch.text.features import TextFeatures
 from tgjar_arch.weights.checkpoint import load_checkpoint_for
 
-_TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
-               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'chroma_opt', 'grid_opt',
-               'reuse_fake', 'compile'}
+TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
+              'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'chroma_opt', 'grid_opt',
+              'reuse_fake', 'compile'}
+VAL_KEYS = {'metrics', 'num_shown'}
 _AMP_DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -59,7 +60,7 @@ class TGJARModel(Stage, SRGANModel):
     def __init__(self, opt: dict) -> None:
         self.net_t = None
         self.network_opts = {label: opt[f'network_{label}'] for label in ('g', 'd') if opt.get(f'network_{label}')}
-        check_model_options(opt, _TRAIN_KEYS, {'metrics', 'num_shown'})
+        check_model_options(opt, TRAIN_KEYS, VAL_KEYS)
         prepare_metrics(opt.get('val'))
         super().__init__(opt)  # builds net_g and, when training, calls init_training_settings
         if not self.is_train:
