@@ -43,7 +43,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_every_source_and_option_file(wheel: Path) -> None:
     expected = set()
-    patterns = {**dict.fromkeys(CODE, ['*.py', '*.json', '*.safetensors', '*.md', 'py.typed']), 'options': ['*.yml', '*.json', '*.md']}
+    patterns = {**dict.fromkeys(CODE, ['*.py', '*.json', '*.safetensors', '*.md', 'py.typed']),
+                'options': ['*.yml', '*.json', '*.md']}
     for folder in patterns:
         for pattern in patterns[folder]:
             for file in (ROOT / folder).rglob(pattern):

@@ -1,6 +1,6 @@
 """TGJAR for BasicSR: a text-guided JPEG artifact remover (IJCAI 2023) as a plugin of the BasicSR restoration toolbox.
 
-Importing the package is light: it brings neither torch nor BasicSR. The first line of every option file,
+Importing the package is light: it brings neither torch nor BasicSR. The line at the head of every option file,
 `plugin: !!python/name:tgjar_arch.__version__`, reads the version, and with it `register()` puts networks, dataset,
 models, losses and metrics into BasicSR's registries.
 """
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
         return TextFeatures
     if name == '__version__':
         if compat.basicsr_is_installed():
-            register()  # this is what the first line of an option file asks for
+            register()  # this is what the line plugin: of an option file asks for
         return VERSION
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 

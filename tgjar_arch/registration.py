@@ -59,7 +59,7 @@ def load(kind: str, name: str) -> Any:
 def register() -> None:
     """Put everything into BasicSR's registries; calling it again changes nothing.
 
-    The first line of every option file does this, by reading `tgjar_arch.__version__`.
+    The line `plugin:` of every option file does this, by reading `tgjar_arch.__version__`.
 
     Raises:
         ImportError: when BasicSR is not installed, or is a fork without registries.

@@ -25,6 +25,7 @@ from basicsr.utils.registry import (
     Registry,
 )
 
+import tgjar_arch
 from tgjar_arch.datasets import paired_image_text_dataset
 from tgjar_arch.jpeg.codec import CHROMA
 from tgjar_arch.metrics.fid import SET_METRICS
@@ -174,6 +175,7 @@ _TOP_KEYS: dict[str, Schema] = {
 
 def build_schema() -> Schema:
     """The JSON schema (draft 7) of all option files, of classes of this package and BasicSR."""
+    tgjar_arch.register()
     definitions: dict[str, Schema] = {
         'model_type': {'enum': sorted(_entries(MODEL_REGISTRY)),
                        'description': 'TGJARModel: stage 2, and any restorer; DAMSMModel: stage 1'},

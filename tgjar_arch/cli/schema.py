@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import tgjar_arch
 from tgjar_arch.atomic_file import atomic
 
 SCHEMA = Path('options', 'schema.json')
@@ -17,7 +16,6 @@ SCHEMA = Path('options', 'schema.json')
 
 def schema_text() -> str:
     """The schema as its file has it."""
-    getattr(tgjar_arch, 'register', lambda: None)()
     from tgjar_arch.cli.option_schema import build_schema  # here: it imports BasicSR, seconds that --help can spare
 
     return json.dumps(build_schema(), indent=1, ensure_ascii=False) + '\n'
