@@ -1,6 +1,6 @@
 """Draw the losses and the validation of BasicSR's training logs over the iterations.
 
-    python -m benchmarks.loss_curves experiments/train_tgjar_cub_cpu/train_*.log -o docs/training.png
+    python -m benchmarks.loss_curves experiments/train_tgjar_cub_cpu/train_*.log -o training.png
 
 Several logs follow one another on the x axis; a training that was resumed goes on in the curves of the log before, and
 what it repeats counts as it was last.
