@@ -65,7 +65,7 @@ def train(name: str, *more: str) -> Path:
 @pytest.mark.parametrize('name', RECIPES)
 def test_a_recipe_starts_saves_and_is_exported(name: str, workspace: Path) -> None:
     models = train(name)
-    assert load_checkpoint(models / 'net_g_2.pth').keys() >= {'params', 'params_ema', 'network'}
+    assert load_checkpoint(models / 'net_g_latest.pth').keys() >= {'params', 'params_ema', 'network'}
     assert main(['export', f'experiments/{name}', '-o', 'out.safetensors', '--max-qf', '40']) == 0
     weights = read_weights('out.safetensors')
     assert weights.network_g['text_norm'] and weights.network_t is not None and weights.max_qf == 40
@@ -81,6 +81,6 @@ def test_photographs_without_captions(workspace: Path) -> None:
                   if label.startswith('No photograph has a caption')]
     models = train('train_tgjar_finetune', *entries)
     assert not [*models.glob('net_t_*')]
-    assert main(['export', str(models / 'net_g_2.pth'), '-o', 'out.safetensors', '--without-text']) == 0
+    assert main(['export', str(models / 'net_g_latest.pth'), '-o', 'out.safetensors', '--without-text']) == 0
     weights = read_weights('out.safetensors')
     assert weights.network_t is None
