@@ -219,6 +219,25 @@ def test_pixel_limit(image, tmp_path, capsys):
     assert 'more than the limit of 1,000' in capsys.readouterr().err
 
 
+def test_the_bytes_are_pillows():
+    described = {'exif': exif(1, 'an older description').tobytes(), 'icc_profile': swapped_profile() + bytes(100_000),
+                 'comment': CAPTION.encode()}
+    bare = encode(np.asarray(picture())[..., ::-1], 5)
+    for names in (['exif'], ['icc_profile'], ['comment'], list(described)):
+        content = saved(picture(), quality=5, subsampling='4:2:0', **{name: described[name] for name in names})
+        assert content == add_segments(bare, *(described[name] if name in names else None for name in described))
+
+
+def test_what_pillow_cannot_write():
+    """The reason why there are segments of our own; when this fails, Pillow can do it all."""
+    content, caption = exif(1).tobytes() + bytes(60_000), b'a bird' * 1000
+    described = add_segments(saved(picture(), quality=5), content, srgb_profile(), caption)
+    with Image.open(io.BytesIO(described)) as opened:
+        assert opened.info['comment'] == caption and opened.info['icc_profile'] == srgb_profile()
+    with pytest.raises(OSError, match='broken data stream'):
+        saved(picture(), quality=5, exif=content, icc_profile=srgb_profile(), comment=caption)
+
+
 def test_long_profiles_are_split_and_read_whole():
     profile = srgb_profile() + np.random.default_rng(0).integers(0, 256, 150_000, dtype=np.uint8).tobytes()
     content = add_segments(saved(picture()), icc=profile, comment=b'a bird')

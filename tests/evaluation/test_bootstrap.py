@@ -21,6 +21,15 @@ def test_it_is_the_same_every_time():
     assert mean_interval(values) == mean_interval(values) != mean_interval(values, seed=1)
 
 
+@pytest.mark.parametrize('count', [2, 7, 300])
+def test_it_is_the_percentile_interval(count):
+    values = np.random.default_rng(count).normal(20, 5, count)
+    rng = np.random.default_rng(0)
+    means = [values[rng.integers(0, count, count)].mean() for _ in range(1000)]
+    interval = mean_interval(values)
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(means, [.025, .975]), rel=1e-12)
+
+
 def test_equal_values_have_no_width():
     assert mean_interval([3.] * 7).half == 0
 

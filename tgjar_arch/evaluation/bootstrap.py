@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import bootstrap
+
+_BATCH = 100  # resamples at a time: of 2,933 images that is 2 MB, and faster than all 1,000 at once
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,9 @@ def mean_interval(values: Sequence[float], resamples: int = 1000, seed: int = 0)
         raise ValueError(f'a mean needs one score an image, at least one, but got an array {scores.shape}.')
     if scores.size < 2:
         return Interval(float(scores.mean()), math.nan, math.nan, scores.size)
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for k in range(resamples):  # not as one array: 1,000 x 2,933 indices would take more memory than time saved
-        means[k] = scores[rng.integers(0, scores.size, scores.size)].mean()
-    low, high = np.quantile(means, [.025, .975])
-    return Interval(float(scores.mean()), float(low), float(high), scores.size)
+    interval = bootstrap((scores,), np.mean, n_resamples=resamples, batch=_BATCH, vectorized=True, method='percentile',
+                         confidence_level=.95, random_state=np.random.default_rng(seed)).confidence_interval
+    return Interval(float(scores.mean()), float(interval.low), float(interval.high), scores.size)
 
 
 def paired_interval(first: Sequence[float], second: Sequence[float], resamples: int = 1000,

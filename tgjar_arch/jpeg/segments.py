@@ -1,4 +1,11 @@
-"""Metadata segments of a JPEG file, added without touching its compressed pixels (ITU-T T.81, section B.1.1.4)."""
+"""Metadata segments of a JPEG file, added without touching its compressed pixels (ITU-T T.81, section B.1.1.4).
+
+Pillow writes the same bytes (`save(exif=..., icc_profile=..., comment=...)`), but not always: its encoder's buffer
+holds 64 KiB, or the EXIF data or the colour profile if that is longer, and libjpeg cannot pause within a segment. A
+small picture with 60,000 bytes of EXIF data (makers' notes and a thumbnail) and a colour profile then fails with
+"broken data stream" as soon as its caption has some thousand bytes; so does a caption of 65,533 bytes, which a segment
+can hold.
+"""
 
 import struct
 
