@@ -17,7 +17,7 @@ from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.recolour import COLOURS, centre_weight, recolour
 from tgjar_arch.jpeg.codec import CHROMA, decode, encode, is_cut_short
 from tgjar_arch.jpeg.tables import off_grid, quantisation_maps, quantisation_tables, thumbnail
-from tgjar_arch.option_checks import check_keys, one_of, probability, scale_range, whole
+from tgjar_arch.option_checks import check_keys, one_of, positive_int, probability, scale_range
 from tgjar_arch.text.subword_tokenizer import HFTokenizer
 from tgjar_arch.text.tokenizer import load_tokenizer
 from tgjar_arch.text.word_tokenizer import WordTokenizer
@@ -146,9 +146,9 @@ class PairedImageTextDataset(data.Dataset):
         backend = opt.get('io_backend') or {'type': 'disk'}
         check_keys(backend, {'type'}, 'io_backend')
         self._backend = one_of(backend, 'type', ('disk', 'lmdb'))
-        self._max_words = whole(opt, 'max_words', 18)
-        self._max_images = whole(opt, 'max_images', None)
-        self._gt_size = whole(opt, 'gt_size', 256 if self._training else None)
+        self._max_words = positive_int(opt, 'max_words', 18)
+        self._max_images = positive_int(opt, 'max_images', None)
+        self._gt_size = positive_int(opt, 'gt_size', 256 if self._training else None)
         self._scale_range = scale_range(opt, 'scale_range') if self._training else None
         use_hflip = opt.get('use_hflip', True)
         if not isinstance(use_hflip, bool):
@@ -160,7 +160,7 @@ class PairedImageTextDataset(data.Dataset):
         self._chroma = one_of(opt, 'chroma', tuple(CHROMA)) if 'chroma' in opt else '4:2:0'
         self._qf = None if opt.get('qf') is None else QualitySampler(opt['qf'])
         self._quantisation_maps = opt.get('quantisation_maps', False)
-        self._thumbnail = whole(opt, 'thumbnail', None)
+        self._thumbnail = positive_int(opt, 'thumbnail', None)
         double = opt.get('double_jpeg')
         self._double_prob = 0.0
         if double is not None:

@@ -47,7 +47,7 @@ def one_of(opt: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
     return opt[key]
 
 
-def whole(opt: Mapping[str, Any], key: str, default: int | None) -> int | None:
+def positive_int(opt: Mapping[str, Any], key: str, default: int | None) -> int | None:
     """Return `opt[key]`, a whole number from 1 up, or `default` where it is missing or ~."""
     value = opt.get(key, default)
     if key in opt and value is None:
