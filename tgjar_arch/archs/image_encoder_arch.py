@@ -69,14 +69,14 @@ class DAMSMImageEncoder(nn.Module):
         self.eval()
         with torch.no_grad():
             maps = self.backbone(torch.zeros(1, 3, self.input_size, self.input_size))
-        regions, whole = maps['regions'], maps.get('whole', maps['regions'])
-        for node, output in zip(nodes, (regions, whole), strict=True):
+        regions, global_features = maps['regions'], maps.get('global', maps['regions'])
+        for node, output in zip(nodes, (regions, global_features), strict=True):
             if output.ndim != 4:
                 raise ValueError(f'node {node!r} of {backbone} gives {tuple(output.shape)}, no map (N, C, h, w); name '
                                  'an earlier one.')
         # Named as in the public AttnGAN checkpoints.
         self.emb_features = nn.Conv2d(regions.shape[1], text_dim, 1, bias=False)
-        self.emb_cnn_code = nn.Linear(whole.shape[1], text_dim)
+        self.emb_cnn_code = nn.Linear(global_features.shape[1], text_dim)
         nn.init.uniform_(self.emb_features.weight, -0.1, 0.1)
         nn.init.uniform_(self.emb_cnn_code.weight, -0.1, 0.1)
         self.train()
@@ -97,7 +97,7 @@ class DAMSMImageEncoder(nn.Module):
         if images.shape[2:] != size:
             images = F.interpolate(images, size=size, mode='bilinear', align_corners=False)
         features = self.backbone((images - self.mean) / self.std)
-        return features['regions'], features.get('whole', features['regions']).mean(dim=(2, 3))
+        return features['regions'], features.get('global', features['regions']).mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode images (N, 3, H, W), RGB in [0, 1], resized to `input_size` inside; gradients reach the images.
@@ -112,12 +112,12 @@ class DAMSMImageEncoder(nn.Module):
             raise ValueError(f'DAMSMImageEncoder expects images (N, 3, H, W), but got {tuple(images.shape)}.')
         # A frozen backbone needs no graph unless the image itself wants a gradient (stage 2).
         with torch.set_grad_enabled(torch.is_grad_enabled() and (self.train_backbone or images.requires_grad)):
-            regions, whole = self._features(images)
-        return self.emb_features(regions), self.emb_cnn_code(whole)
+            regions, global_features = self._features(images)
+        return self.emb_features(regions), self.emb_cnn_code(global_features)
 
 
 def _build_backbone(name: str, weights: str | None, nodes: tuple[str, str]) -> nn.Module:
-    """The backbone up to its two nodes: images to a dict of `regions` and, at another node, `whole`."""
+    """The backbone up to its two nodes: images to a dict of `regions` and, at another node, `global`."""
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -129,7 +129,7 @@ def _build_backbone(name: str, weights: str | None, nodes: tuple[str, str]) -> n
         extra['init_weights'] = weights is None
     net = torchvision.models.get_model(name, weights='DEFAULT' if weights == 'imagenet' else None, **extra)
 
-    outputs = {nodes[0]: 'regions'} | ({nodes[1]: 'whole'} if nodes[1] != nodes[0] else {})
+    outputs = {nodes[0]: 'regions'} | ({nodes[1]: 'global'} if nodes[1] != nodes[0] else {})
     try:
         with warnings.catch_warnings():
             # Some models skip layers while training (Inception's second classifier); the nodes are in both ways.

@@ -104,11 +104,11 @@ class QGCN(nn.Module):
         height, width = x.shape[2:]
         x = F.pad(x, (0, width % 2, 0, height % 2), mode='replicate')
 
-        whole = self.conv_global_l(self.conv_global(thumbnail).flatten(1))  # (N, C)
+        global_features = self.conv_global_l(self.conv_global(thumbnail).flatten(1))  # (N, C)
         x = self.downscale(self.conv_input(x))  # (N, C, H/2, W/2)
         x = x + self.residual1(x)
-        whole = whole[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        x = F.relu(self.conv_res_mid(torch.cat([x, whole], dim=1)))
+        global_features = global_features[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        x = F.relu(self.conv_res_mid(torch.cat([x, global_features], dim=1)))
         x = x + self.residual2(x)
         x = self.conv_output(self.upscale(self.conv_mid(x)))
         return x[:, :, :height, :width]

@@ -109,8 +109,8 @@ class DAMSMModel(Stage):
         self.class_ids = data['class_id'].to(self.device, non_blocking=True)
 
     def _encode(self) -> tuple[Tensor, Tensor, TextFeatures]:
-        regions, whole = self.net_i(self.images)
-        return regions, whole, self.net_t(self.ids, self.mask)
+        regions, global_features = self.net_i(self.images)
+        return regions, global_features, self.net_t(self.ids, self.mask)
 
     def optimize_parameters(self, current_iter: int) -> None:
         (optimizer,) = self.optimizers
@@ -140,17 +140,18 @@ class DAMSMModel(Stage):
         if not collected:
             get_root_logger().error(f'Validation {name}: none of its images can be read.')
             return
-        regions, whole, words, sentence, mask, class_ids = (
+        regions, global_features, words, sentence, mask, class_ids = (
             torch.cat(part) for part in zip(*(collected[index] for index in sorted(collected)), strict=True))
 
         # Shuffled, because neighbours in a test folder share their class and would be masked out; seeded, so that two
         # validations see the same batches. A smaller last batch, which has a smaller loss, is dropped as in training.
-        order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
+        order = torch.randperm(len(global_features), generator=torch.Generator().manual_seed(0))
         size = min(val_opt.get('batch_size') or 48, len(order))
         batches = order[:len(order) // size * size].split(size)
         totals: dict[str, float] = {}
         for batch in batches:
-            part = [tensor[batch].to(self.device) for tensor in (regions, whole, words, sentence, mask, class_ids)]
+            part = [tensor[batch].to(self.device)
+                    for tensor in (regions, global_features, words, sentence, mask, class_ids)]
             terms = self.cri_damsm.terms(part[0].float(), part[1], TextFeatures(*part[2:5]), part[5])
             for key, value in terms.items():
                 totals[key] = totals.get(key, 0) + value.item() / len(batches)
@@ -158,12 +159,12 @@ class DAMSMModel(Stage):
         results = {'word_loss': totals['word_i2t'] + totals['word_t2i'],
                    'sentence_loss': totals['sentence_i2t'] + totals['sentence_t2i'], 'r_precision': float('nan')}
         try:
-            results['r_precision'] = r_precision(whole[captioned], sentence[captioned], class_ids[captioned],
+            results['r_precision'] = r_precision(global_features[captioned], sentence[captioned], class_ids[captioned],
                                                  **(val_opt.get('r_precision') or {}))
         except ValueError as error:  # of a test set: none may end a training
             get_root_logger().warning(f'Validation {name}: {error}')
 
-        lines = [f'Validation {name}, {len(whole)} images']
+        lines = [f'Validation {name}, {len(global_features)} images']
         for key, value in results.items():
             line = f'\t # {key}: {value:.4f}'
             if self.is_train:
@@ -196,10 +197,10 @@ class DAMSMModel(Stage):
         for index, data in tqdm(readable(dataloader), desc='encode', unit='image', total=len(dataloader),
                                 disable=not progress):
             self.feed_data(data)
-            regions, whole = nets[1](self.images)
+            regions, global_features = nets[1](self.images)
             words, sentence, mask = nets[0](self.ids, self.mask)
             # Half precision for what is large: 17x17 regions of 2,933 images are 0.9 GB otherwise.
-            collected[index] = (regions.half().cpu(), whole.cpu(), words.cpu(), sentence.cpu(), mask.cpu(),
+            collected[index] = (regions.half().cpu(), global_features.cpu(), words.cpu(), sentence.cpu(), mask.cpu(),
                                 self.class_ids.cpu())
         for net, mode in zip(nets, modes, strict=True):
             net.train(mode)

@@ -272,8 +272,8 @@ class TGJARModel(Stage, SRGANModel):
             add('l_g_contrastive', self.cri_contrastive(image, self.gt, self.lq))
         if self.cri_damsm is not None:
             with self._autocast():
-                regions, whole = self.net_i(image)
-            add('l_g_damsm', self.cri_damsm(regions, whole, text, self.class_ids))
+                regions, global_features = self.net_i(image)
+            add('l_g_damsm', self.cri_damsm(regions, global_features, text, self.class_ids))
         prediction = None
         if self.cri_gan is not None:
             self.net_d.requires_grad_(self.reuse_fake)
