@@ -46,7 +46,7 @@ class NetworkMethod:
                  captions: str = 'right', device: str | None = None, overwrite: bool = False,
                  self_ensemble: bool = False) -> None:
         self.name, self.self_ensemble = label, self_ensemble
-        self.label = label + ', self-ensemble' * self_ensemble + _CAPTION_LABELS[captions]
+        self.label = label + (', self-ensemble' if self_ensemble else '') + _CAPTION_LABELS[captions]
         self.folder, self.qfs = folder_name(self.label), tuple(files)
         self._files, self._images, self._out = files, images, out
         self._device, self._overwrite = device, overwrite
@@ -68,7 +68,8 @@ class NetworkMethod:
     def prepare(self, qf: int, names: Sequence[str], progress: Progress) -> dict[str, str]:
         file = self._files[qf]
         restorer, weights = self._load(file)
-        weights += ' self-ensemble' * self.self_ensemble
+        if self.self_ensemble:
+            weights += ' self-ensemble'
         failed = {}
         for name in progress(names, f'{self.label}, QF {qf}'):
             content = self._images.jpeg(name, qf)

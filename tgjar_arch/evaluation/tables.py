@@ -260,7 +260,9 @@ def _with_error(interval: Interval | None, measure: Measure, bold: bool, count: 
     text = f'**{text}**' if bold else text
     if not math.isnan(interval.half):
         text += f' ± {interval.half:.{measure.digits}f}'
-    return text if interval.count == count else f'{text} ({interval.count} image{"s" * (interval.count > 1)})'
+    if interval.count == count:
+        return text
+    return f'{text} (1 image)' if interval.count == 1 else f'{text} ({interval.count} images)'
 
 
 def _numbers(interval: Interval | None) -> list[object]:

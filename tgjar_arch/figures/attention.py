@@ -105,7 +105,8 @@ def _draw(canvas: Canvas, pictures: list[np.ndarray], titles: list[str], notes: 
     for line in wrapped(caption, total - 2 * gap, font, False, _CAPTION_LINES):
         write(line, total / 2, top, font, False, _BLACK)
         top += high
-    top += gap * bool(caption)
+    if caption:
+        top += gap
     for k, (picture, title, note) in enumerate(zip(pictures, titles, notes, strict=True)):
         middle = gap + (k % across) * (column + gap) + column / 2
         upper = top + (k // across) * row
