@@ -7,7 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tgjar_arch.jpeg.codec import check_qf, compress
+from tgjar_arch.jpeg.codec import compress
+from tgjar_arch.jpeg.settings import check_qf
 
 MAX_SHIFT = 7  # blocks are 8 wide: a shift by 8 is no shift for the luma
 
@@ -22,7 +23,7 @@ def shifted_compress(image: np.ndarray, qf: int, shift: tuple[int, int] = (0, 0)
         image: (H, W, 3) uint8, BGR.
         qf: quality factor.
         shift: (rows, columns), each 0 to 7; (0, 0) is aligned double JPEG.
-        chroma: subsampling, a key of `CHROMA`.
+        chroma: subsampling, one of `tgjar_arch.jpeg.settings.CHROMA`.
 
     Returns:
         (H, W, 3) uint8, BGR.

@@ -15,7 +15,8 @@ from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
 from tgjar_arch.datasets.degradation import MAX_SHIFT, QualitySampler, shifted_compress
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.recolour import COLOURS, centre_weight, recolour
-from tgjar_arch.jpeg.codec import CHROMA, decode, encode, is_cut_short
+from tgjar_arch.jpeg.codec import decode, encode, is_cut_short
+from tgjar_arch.jpeg.settings import CHROMA
 from tgjar_arch.jpeg.tables import off_grid, quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.option_checks import check_keys, one_of, positive_int, probability, scale_range
 from tgjar_arch.text.subword_tokenizer import HFTokenizer
@@ -157,7 +158,7 @@ class PairedImageTextDataset(data.Dataset):
         self._caption_drop = probability(opt, 'caption_drop', 0.0)
         self._recolour = probability(opt, 'recolour', 0.0) if self._training else 0.0
         self._chroma_drop = probability(opt, 'chroma_drop', 0.0) if self._training else 0.0
-        self._chroma = one_of(opt, 'chroma', tuple(CHROMA)) if 'chroma' in opt else '4:2:0'
+        self._chroma = one_of(opt, 'chroma', CHROMA) if 'chroma' in opt else '4:2:0'
         self._qf = None if opt.get('qf') is None else QualitySampler(opt['qf'])
         self._quantisation_maps = opt.get('quantisation_maps', False)
         self._thumbnail = positive_int(opt, 'thumbnail', None)

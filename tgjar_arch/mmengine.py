@@ -35,9 +35,9 @@ from tgjar_arch.archs.padding import run_padded
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset
 from tgjar_arch.models.encoders import check_vocabulary, text_encoder_options
 from tgjar_arch.models.validation import prepare_metrics
+from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 from tgjar_arch.text.features import TextFeatures
 from tgjar_arch.text.tokenizer import load_tokenizer
-from tgjar_arch.text.word_tokenizer import DEFAULT_MAX_WORDS
 from tgjar_arch.weights.checkpoint import load_checkpoint_for
 from tgjar_arch.weights.file import ExportedWeights
 

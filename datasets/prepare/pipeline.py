@@ -12,11 +12,11 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from tgjar_arch.atomic_file import atomic
+from tgjar_arch.datasets.prepare.formats import FORMATS
 from tgjar_arch.jpeg.codec import is_cut_short
 from tgjar_arch.text.caption_files import METADATA
 
 SETTINGS = 'prepare.json'
-FORMATS = {'png': 'PNG', 'webp': 'WEBP', 'jpg': 'JPEG'}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tgjar_arch.cli import caption
-from tgjar_arch.cli.caption import find_work, load, main
+from tgjar_arch.cli.caption import main
+from tgjar_arch.cli.caption_run import describe_all, find_work, load
 from tgjar_arch.datasets.captions import read_captions
 from tgjar_arch.text.captioner import Captioner
 
@@ -104,7 +104,7 @@ def test_one_bad_file_never_stops_the_rest(pictures, blip, capsys):
 
 
 def test_a_caption_without_words_is_a_failure(pictures):
-    done, failed = caption.run(lambda images: [''] * len(images), find_work(pictures)[0], 8, quiet=True)
+    done, failed = describe_all(lambda images: [''] * len(images), find_work(pictures)[0], 8, quiet=True)
     assert done == 0 and set(failed.values()) == {'the model found no word for it'}
     assert not list(pictures.rglob('*.txt'))
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.helpers.photo_files import exif, picture, swapped_profile
 from tests.restoration.test_attention import CAPTION, exported, weights  # noqa: F401  a fixture
-from tgjar_arch.cli import compare, main, restore
+from tgjar_arch.cli import compare, compare_run, main, restore
 from tgjar_arch.pictures.write import to_srgb
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.weights.file import write_weights
@@ -90,7 +90,7 @@ def test_pdf_and_a_window(tmp_path, arguments, capsys):
 @pytest.mark.parametrize('more, changed, message', [
     ([], {'file': 'nowhere.jpg'}, 'nowhere.jpg'),
     ([], {'output': 'grid.gif'}, "written as .png or .pdf, not as '.gif'"),
-    ([], {'output': 'bird.png'}, 'bird.png is there already; --overwrite replaces it'),
+    ([], {'output': 'bird.png'}, 'bird.png is already there; --overwrite replaces it'),
     (['--overwrite'], {'output': 'bird.png', 'file': 'bird.png'}, 'would be replaced by the figure'),
     ([], {'output': 'folder.png'}, 'folder.png is a folder'),
     ([], {'file': 'broken.jpg'}, 'broken.jpg'),
@@ -135,7 +135,7 @@ def test_what_should_be_known_is_said(tmp_path, arguments, capsys):
 
 
 def test_too_much_for_a_figure_is_refused_before_restoring(tmp_path, arguments, capsys, monkeypatch):
-    monkeypatch.setattr(compare, 'SHEET_PIXELS', 4 * 120 * 88 - 1)
+    monkeypatch.setattr(compare_run, 'SHEET_PIXELS', 4 * 120 * 88 - 1)
     monkeypatch.setattr(Restorer, '__call__', lambda *_, **__: pytest.fail('restored'))
     assert compare.main(arguments()) == 2
     assert '4 of it are more than the 42,239 pixels' in capsys.readouterr().err

@@ -16,7 +16,7 @@ from tests.helpers.photo_files import exif, picture, swapped_profile
 from tgjar_arch.archs.generator_arch import TGJARGenerator
 from tgjar_arch.archs.lstm_text_encoder_arch import LSTMTextEncoder
 from tgjar_arch.cli import compress, export, restore
-from tgjar_arch.cli.caption import load
+from tgjar_arch.cli.caption_run import load
 from tgjar_arch.pictures.photo import read_photo
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.captioner import Captioner
@@ -125,7 +125,7 @@ def test_what_happens_to_captions_is_said(tmp_path, weights, capsys):
     (root / 'c.txt').write_text('a bird')
     restore.main(['-i', str(root), '-o', str(tmp_path / 'out'), '--weights', str(weights), '--quiet'])
     error = capsys.readouterr().err
-    assert '1 pictures that are no JPEG files are left out' in error
+    assert '1 pictures that are not JPEG files are left out' in error
     assert '1 of 4 files have no caption' in error
     assert '1 of 4 files have a caption without any known word' in error
     assert '1 of 4 files have a caption that is cut to its first 6 known words' in error
@@ -327,4 +327,4 @@ def test_window_networks_restore_any_size(tmp_path, capsys):
     jpegs(tmp_path / 'in', ['a.jpg'])
     assert restore.main(args_of(tmp_path, tmp_path / 's.safetensors')) == 0
     assert restore.main(args_of(tmp_path, tmp_path / 's.safetensors', '--tile', '64')) == 2
-    assert 'SwinIR sees the whole picture and cannot restore tiles' in capsys.readouterr().err
+    assert 'SwinIR sees the whole picture and cannot restore it in seamless tiles' in capsys.readouterr().err

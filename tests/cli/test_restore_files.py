@@ -8,6 +8,7 @@ from PIL import Image
 from tests.cli.test_restore import args_of, experiment, jpegs, tokenizer, weights  # noqa: F401  fixtures among them
 from tests.helpers.photo_files import picture
 from tgjar_arch.cli import restore
+from tgjar_arch.cli.restore_files import find_images, plan
 from tgjar_arch.restoration.restorer import Restorer
 
 
@@ -15,16 +16,16 @@ def test_results_never_collide(tmp_path):
     root, out = tmp_path / 'in', tmp_path / 'out'
     names = ['a.jpg', 'a.jpeg', 'a.png', 'a.jpg.jpg', 'A.JPG', 'sub/a.jpg', 'b.v2.JPG']
     jpegs(root, names)
-    _, files, others = restore.find_images(root, out)
-    assert others == 1 and len(files) == 6
-    _, files, others = restore.find_images(root, out, force=True)
-    assert others == 0 and len(files) == 7
-    targets = [job.target.relative_to(out).as_posix() for job in restore.plan(root, files, out)]
+    found = find_images(root, out)
+    assert found.left_out == 1 and len(found.files) == 6
+    found = find_images(root, out, force=True)
+    assert found.left_out == 0 and len(found.files) == 7
+    targets = [job.target.relative_to(out).as_posix() for job in plan(root, found.files, out)]
     assert sorted(targets) == ['A.JPG.png', 'a.jpeg.png', 'a.jpg.2.png', 'a.jpg.jpg.png', 'a.png.png', 'b.v2.png',
                                'sub/a.png']
     assert len({target.lower() for target in targets}) == 7
     files = [root / name for name in ('A.jpg', 'a.JPG', 'a.jpg', 'a.jpg.2.jpg')]
-    targets = [job.target.name for job in restore.plan(root, files, out)]
+    targets = [job.target.name for job in plan(root, files, out)]
     assert targets == ['A.jpg.png', 'a.JPG.3.png', 'a.jpg.4.png', 'a.jpg.2.png']
 
 
@@ -78,7 +79,7 @@ def test_what_is_no_jpeg_or_has_16_bits_is_said(tmp_path, weights, capsys):  # n
     assert 'quality' not in capsys.readouterr().err
     assert restore.main(args_of(tmp_path, weights, '--force', '--overwrite')) == 0
     error = capsys.readouterr().err
-    assert (f'2 of 3 files are no JPEG files whose quality can be read: what is not badly compressed becomes worse: '
+    assert (f'2 of 3 files are not JPEG files whose quality can be read: what is not badly compressed gets worse: '
             f'{root / "clean.png"}, {root / "deep.png"}.') in error
     assert f'1 of 3 files have more than 8 bits a sample, of which the results keep 8: {root / "deep.png"}.' in error
 

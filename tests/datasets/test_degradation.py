@@ -11,7 +11,8 @@ from PIL import Image
 from skimage import data
 
 from tgjar_arch.datasets.degradation import QualitySampler, shifted_compress
-from tgjar_arch.jpeg.codec import CHROMA, compress, encode
+from tgjar_arch.jpeg.codec import compress, encode
+from tgjar_arch.jpeg.settings import CHROMA
 
 
 @pytest.fixture(scope='module')

@@ -99,7 +99,7 @@ def test_what_has_no_attention_is_refused(monkeypatch):
         word_attention(restorer, image, CAPTION, 4)
     with pytest.raises(ValueError, match=r'\(H, W, 3\) uint8'):
         word_attention(restorer, np.zeros((16, 16), np.uint8), CAPTION)
-    monkeypatch.setattr(attention_module, 'MAX_PIXELS', 51 * 37 - 1)
+    monkeypatch.setattr(attention_module, 'ATTENTION_PIXELS', 51 * 37 - 1)
     with pytest.raises(ValueError, match='up to 1,886 pixels, but it is 51 x 37'):
         word_attention(restorer, image, CAPTION)
 
@@ -180,7 +180,7 @@ def test_maps_of_results_that_are_kept(tmp_path, weights, capsys):
     assert (tmp_path / 'second' / 'a.png').stat().st_mtime_ns == stamp
     picture(40, 40).save(tmp_path / 'out' / 'a.png')
     assert restore.main([*words, str(tmp_path / 'third'), '-o', str(tmp_path / 'out')]) == 1
-    assert 'a.png is not of the size of' in capsys.readouterr().err
+    assert 'a.png does not have the size of' in capsys.readouterr().err
 
 
 def test_maps_replace_no_file_unless_asked_to(tmp_path, weights, capsys):
@@ -220,7 +220,7 @@ def test_restore_refuses_what_cannot_be_drawn(tmp_path, weights, capsys, monkeyp
     write_weights(tmp_path / 'g.safetensors', exported(use_local_fusion=False))
     assert restore.main([*words, str(tmp_path / 'm'), '--weights', str(tmp_path / 'g.safetensors')]) == 2
     assert 'without local fusion' in capsys.readouterr().err
-    monkeypatch.setattr(attention_module, 'MAX_PIXELS', 1000)
+    monkeypatch.setattr(attention_module, 'ATTENTION_PIXELS', 1000)
     assert restore.main([*words, str(tmp_path / 'm')]) == 1
     assert 'up to 1,000 pixels, but it is 51 x 37' in capsys.readouterr().err
     assert not (tmp_path / 'a.png').exists() and not (tmp_path / 'm').exists()

@@ -6,9 +6,9 @@ from torch import nn
 
 from tgjar_arch.archs.generator_arch import TGJARGenerator
 from tgjar_arch.archs.lite_generator_arch import TGJARLiteGenerator
+from tgjar_arch.restoration.limits import MIN_TILE
 from tgjar_arch.restoration.tiling import (
     CELL,
-    MIN_TILE,
     Region,
     can_tile,
     choose_tile,

@@ -1,14 +1,13 @@
 """`tgjar restore --attention`: pictures of what the words of a caption were read for."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
+from tgjar_arch.cli.restore_files import Job
 from tgjar_arch.figures.attention import draw_attention
 from tgjar_arch.figures.canvas import require_matplotlib
 from tgjar_arch.pictures.photo import Photo, read_photo
@@ -16,37 +15,42 @@ from tgjar_arch.pictures.write import to_srgb
 from tgjar_arch.restoration.attention import WordAttention, check_attention, word_attention
 from tgjar_arch.restoration.restorer import Restorer
 
-if TYPE_CHECKING:
-    from tgjar_arch.cli.restore_files import Job
+
+def plan(jobs: Sequence[Job], output: Path, folder: Path) -> dict[Job, Path]:
+    """Where the maps of each picture go: the same place below `folder` as its result below `output`.
+
+    Raises:
+        ValueError: if maps would replace a picture.
+    """
+    taken = {file.resolve() for job in jobs for file in (job.source, job.target)}
+    maps = {}
+    for job in jobs:
+        below = Path(job.target.name) if job.target == output else job.target.relative_to(output)
+        file = folder / below.with_suffix('.png')  # all results of a run have one suffix: no two names become one
+        if file.resolve() in taken:
+            raise ValueError(f'the attention maps would replace the picture {file}; give --attention another folder.')
+        maps[job] = file
+    return maps
 
 
-def file_of(job: 'Job', args: argparse.Namespace) -> Path:
-    """Where the maps of a picture go: below --attention, as its result below --output, which may be one file."""
-    below = Path(job.target.name) if job.target == args.output else job.target.relative_to(args.output)
-    return args.attention / below.with_suffix('.png')  # all results of a run have one suffix: no two names become one
-
-
-def check(restorer: Restorer, jobs: Sequence['Job'], args: argparse.Namespace) -> None:
+def check(restorer: Restorer, folder: Path, text_strength: float) -> None:
     """Find what is wrong before anything is restored.
 
     Raises:
-        ImportError: when matplotlib is missing.
-        ValueError: when the networks have no word attention, no text is wanted, or the maps would replace a picture.
+        ImportError: if matplotlib is missing.
+        ValueError: if the networks have no word attention, no text is wanted, or the folder is a file.
     """
     require_matplotlib()
     check_attention(restorer)
-    if args.text_strength == 0:
-        raise ValueError('--text-strength 0 restores without text, of which --attention shows the use; leave one out.')
-    if args.attention.exists() and not args.attention.is_dir():
-        raise ValueError(f'--attention {args.attention} is a file; name a folder.')
-    taken = {file.resolve() for job in jobs for file in (job.source, job.target)}
-    for file in (file_of(job, args) for job in jobs):
-        if file.resolve() in taken:
-            raise ValueError(f'the attention maps would replace the picture {file}; give --attention another folder.')
+    if text_strength == 0:
+        raise ValueError('--text-strength 0 restores without text, and --attention shows what the text is used for; '
+                         'leave one out.')
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'--attention {folder} is a file; name a folder.')
 
 
 def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, file: Path) -> None:
-    """Draw the maps over the restored picture; without a usable caption there are none, which is said.
+    """Draw the maps over the restored picture; without a usable caption there are none, and a line says so.
 
     Args:
         restorer: the networks.
@@ -56,8 +60,8 @@ def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, fi
         file: .png or .pdf; it appears whole or not at all.
 
     Raises:
-        OSError: when the file cannot be written.
-        ValueError: when the picture is too large.
+        OSError: if the file cannot be written.
+        ValueError: if the picture is too large.
     """
     if not restorer.tokenizer.encode(caption):
         tqdm.write(f'no attention maps: {photo.path} has no caption with a known word.', file=sys.stderr)
@@ -67,13 +71,21 @@ def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, fi
     draw_attention(picture, WordAttention(words, maps), file, caption)
 
 
-def draw_missing(restorer: Restorer, photo: Photo, caption: str, job: 'Job', args: argparse.Namespace) -> None:
+def draw_missing(restorer: Restorer, photo: Photo, caption: str, result: Path, file: Path, max_pixels: int) -> None:
     """Draw the maps of a picture over its result of an earlier run.
 
+    Args:
+        restorer: the networks.
+        photo: the file.
+        caption: '' for none.
+        result: the restored picture.
+        file: see `draw`.
+        max_pixels: refuse a result with more.
+
     Raises:
-        OSError, ValueError: as of `draw`, or when the result cannot be read, or is not of the picture's size.
+        OSError, ValueError: see `draw`; also if the result cannot be read, or does not have the picture's size.
     """
-    result = read_photo(job.target, args.max_pixels)
-    if result.size != photo.size:
-        raise ValueError(f'{job.target} is not of the size of {job.source}; --overwrite restores it again.')
-    draw(restorer, photo, to_srgb(result.pixels, result.icc), caption, file_of(job, args))
+    restored = read_photo(result, max_pixels)
+    if restored.size != photo.size:
+        raise ValueError(f'{result} does not have the size of {photo.path}; --overwrite restores it again.')
+    draw(restorer, photo, to_srgb(restored.pixels, restored.icc), caption, file)

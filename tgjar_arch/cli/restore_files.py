@@ -1,8 +1,8 @@
 """Which files `tgjar restore` takes, and where the results go."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tgjar_arch.pictures.files import image_name, list_images
@@ -21,46 +21,58 @@ class Job:
     target: Path
 
 
-def find_images(path: Path, output: Path, force: bool = False,
-                unreadable: dict[Path, str] | None = None) -> tuple[Path, list[Path], int]:
+@dataclass(frozen=True)
+class FoundImages:
+    """The pictures of an input.
+
+    Attributes:
+        root: the folder that names count from.
+        files: the pictures.
+        left_out: how many pictures of other formats are left out.
+        unreadable: folder -> why it cannot be read.
+    """
+
+    root: Path
+    files: Sequence[Path]
+    left_out: int = 0
+    unreadable: Mapping[Path, str] = field(default_factory=dict)
+
+
+def find_images(path: Path, output: Path, force: bool = False) -> FoundImages:
     """Find the pictures: `path` itself, or in any depth below it, but not in `output`.
 
     Args:
         path: a picture, or a folder.
         output: folder of the results.
-        force: of a folder take pictures that are no JPEG files too.
-        unreadable: gets the folders below `path` that cannot be read, and why.
-
-    Returns:
-        The folder that names count from; the files; and how many pictures of other formats are left out.
+        force: in a folder, take pictures that are not JPEG files too.
 
     Raises:
-        FileNotFoundError: when `path` does not exist.
-        OSError: when the folder cannot be read.
-        ValueError: when the folder has no file to restore, or is the output.
+        FileNotFoundError: if `path` does not exist.
+        OSError: if the folder cannot be read.
+        ValueError: if the folder has no file to restore, or is the output.
     """
     if path.is_file():
-        return path.parent, [path], 0
+        return FoundImages(path.parent, [path])
     if not path.is_dir():
         raise FileNotFoundError(f'{path} does not exist.')
     if output.is_dir() and output.samefile(path):
         raise ValueError(f'input and output are the same folder {path}; name another for the results.')
     results = output.resolve()
+    unreadable = {}
 
     def failed(error: OSError) -> None:
         if Path(error.filename) == path:
             raise type(error)(f'the folder {path} cannot be read: {error.strerror}.')
-        if unreadable is not None:
-            unreadable[Path(error.filename)] = f'the folder cannot be read: {error.strerror}'
+        unreadable[Path(error.filename)] = f'the folder cannot be read: {error.strerror}'
 
     found = [file for file in (path / name for name in sorted(list_images(path, failed)))
              if not file.resolve().is_relative_to(results)]
     files = [file for file in found if force or file.suffix.lower() in JPEG_SUFFIXES]
     if not files:
         more = f', but {len(found)} pictures of other formats; --force restores them' if found else ''
-        more += ''.join(f'; {folder}: {why}' for folder, why in (unreadable or {}).items())
+        more += ''.join(f'; {folder}: {why}' for folder, why in unreadable.items())
         raise ValueError(f'{path} has no JPEG file ({" ".join(JPEG_SUFFIXES)}){more}.')
-    return path, files, len(found) - len(files)
+    return FoundImages(path, files, len(found) - len(files), unreadable)
 
 
 def plan(root: Path, files: Sequence[Path], output: Path, suffix: str = '.png') -> list[Job]:
@@ -88,7 +100,7 @@ def plan(root: Path, files: Sequence[Path], output: Path, suffix: str = '.png') 
 
 
 def check_metadata(jobs: Sequence[Job]) -> None:
-    """Find a mistake in the `metadata.jsonl` of a folder, which would stop all its files.
+    """Find a mistake in a `metadata.jsonl`, which would stop all its files.
 
     Raises:
         ValueError: with file and line.

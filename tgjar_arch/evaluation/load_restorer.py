@@ -12,7 +12,7 @@ import torch
 
 from tgjar_arch.models.encoders import read_tokenizer, text_encoder_options
 from tgjar_arch.restoration.restorer import Restorer
-from tgjar_arch.text.word_tokenizer import DEFAULT_MAX_WORDS
+from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 from tgjar_arch.training.options import OptionError, read_options
 from tgjar_arch.weights.checkpoint import load_checkpoint, load_checkpoint_for
 from tgjar_arch.weights.file import ExportedWeights, read_weights

@@ -13,6 +13,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from skimage.color import rgb2lab
 
 from tgjar_arch import registration
+from tgjar_arch.evaluation.choices import DEFAULT_METRICS, METRICS
 from tgjar_arch.metrics.fid import build_set_metric
 from tgjar_arch.metrics.lpips import cached_lpips
 
@@ -136,27 +137,25 @@ _KNOWN: dict[str, tuple[str, bool, int, Callable[[], tuple[str, Score | None]]]]
     'ab_error_centre': ('a*b* error, centre', False, 2, lambda: ('the same over the central half',
                                                                 partial(ab_error, centre=True))),
 }
-NAMES = tuple(_KNOWN)
-DEFAULT = ('psnr', 'ssim', 'lpips', 'fid', 'pi', 'niqe', 'ab_error')
 
 
 def build_measures(names: Sequence[str] | None = None) -> tuple[list[Measure], list[str]]:
     """Make metrics ready: their packages imported and their weights loaded.
 
     Args:
-        names: those wanted; None for all of `DEFAULT` that can be computed here.
+        names: those wanted; None for all of `DEFAULT_METRICS` that can be computed here.
 
     Returns:
-        The metrics, and a line for each of `DEFAULT` that is left out: why, and what to do.
+        The metrics, and a line for each of `DEFAULT_METRICS` that is left out: why, and what to do.
 
     Raises:
         ValueError: when one that is named is unknown or cannot be computed.
     """
     registration.register()
     measures, left_out = [], []
-    for name in dict.fromkeys(names or DEFAULT):
+    for name in dict.fromkeys(names or DEFAULT_METRICS):
         if name not in _KNOWN:
-            raise ValueError(f'--metrics: there is no metric {name!r}; there are {", ".join(NAMES)}.')
+            raise ValueError(f'--metrics: there is no metric {name!r}; there are {", ".join(METRICS)}.')
         label, higher, digits, build = _KNOWN[name]
         try:
             source, score = build()

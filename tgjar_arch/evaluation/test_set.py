@@ -15,7 +15,6 @@ from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset, UnusableImageError
 from tgjar_arch.jpeg.codec import encode
 
-CAPTION_KINDS = ('right', 'wrong', 'none')
 _CONVERT = 'convert it to 8-bit RGB, for example with `magick FILE -colorspace sRGB -depth 8 -type TrueColor PNG24:OUT`'
 
 

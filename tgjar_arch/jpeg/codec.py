@@ -1,19 +1,12 @@
 """Encoding and decoding JPEG in memory."""
 
-from numbers import Integral
-from typing import Any
-
 import cv2
 import numpy as np
 
-# 4:2:0 is what photos on the web have and what the paper's figures imply: 4:4:4 would be 0.8 to 2.7 dB better.
-CHROMA = {
-    '4:2:0': cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-    '4:2:2': cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
-    '4:4:4': cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-}
+from tgjar_arch.jpeg.settings import CHROMA, check_qf
 
-
+_FACTORS = dict(zip(CHROMA, (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+                             cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444), strict=True))
 _ALONE = {0xff, 0x01, *range(0xd0, 0xd8)}  # second bytes without a length behind them: fill, TEM, RSTn
 
 
@@ -23,7 +16,7 @@ def encode(image: np.ndarray, qf: int, chroma: str = '4:2:0') -> bytes:
     Args:
         image: (H, W, 3) uint8, BGR.
         qf: quality factor of libjpeg, 1 (worst) to 100.
-        chroma: subsampling, a key of `CHROMA`.
+        chroma: subsampling, one of `CHROMA`.
 
     Raises:
         ValueError: when an argument is not as said.
@@ -33,7 +26,7 @@ def encode(image: np.ndarray, qf: int, chroma: str = '4:2:0') -> bytes:
     check_qf(qf)
     if chroma not in CHROMA:
         raise ValueError(f'chroma must be one of {", ".join(CHROMA)}, but is {chroma!r}.')
-    options = [cv2.IMWRITE_JPEG_QUALITY, int(qf), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, CHROMA[chroma]]
+    options = [cv2.IMWRITE_JPEG_QUALITY, int(qf), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _FACTORS[chroma]]
     return cv2.imencode('.jpg', np.ascontiguousarray(image), options)[1].tobytes()
 
 
@@ -66,14 +59,3 @@ def is_cut_short(content: bytes) -> bool:
         else:
             at += 2 + max(2, int.from_bytes(content[at + 2:at + 4], 'big'))
     return content.find(b'\xff\xd9', at) < 0
-
-
-def check_qf(qf: Any, key: str = 'qf') -> int:
-    """Return `qf` as int.
-
-    Raises:
-        ValueError: when it is no whole number from 1 to 100; the message names `key`.
-    """
-    if isinstance(qf, bool) or not isinstance(qf, Integral) or not 1 <= qf <= 100:
-        raise ValueError(f'{key}: a JPEG quality factor is a whole number from 1 to 100, but {qf!r} was given.')
-    return int(qf)

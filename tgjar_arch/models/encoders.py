@@ -9,8 +9,9 @@ from basicsr.archs import build_network
 from torch import nn
 
 from tgjar_arch.registration import network_class
+from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 from tgjar_arch.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
-from tgjar_arch.text.word_tokenizer import DEFAULT_MAX_WORDS, WordTokenizer
+from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint
 
 

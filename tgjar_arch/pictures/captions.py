@@ -15,7 +15,8 @@ from xml.parsers import expat
 from PIL import ExifTags, Image, PngImagePlugin
 
 from tgjar_arch.pictures.files import image_name
-from tgjar_arch.pictures.photo import MAX_PIXELS, load, open_image, xmp_of
+from tgjar_arch.pictures.limits import MAX_PIXELS
+from tgjar_arch.pictures.photo import load, open_image, xmp_of
 from tgjar_arch.text.caption_files import METADATA, read_caption_file, read_metadata
 from tgjar_arch.text.cleaning import clean
 

@@ -16,8 +16,8 @@ from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from tgjar_arch.jpeg.quality import estimate_quality
 from tgjar_arch.jpeg.tables import tables_as_stored
+from tgjar_arch.pictures.limits import MAX_PIXELS
 
-MAX_PIXELS = 200_000_000  # larger than any camera's, and 0.6 GB as RGB
 # A block of 8 x 8 samples takes a bit at least: 6 bits for 256 pixels of 4:2:0, or 1 byte for 341 pixels.
 _JPEG_PIXELS_A_BYTE = 1000
 _SMALL = 1_000_000  # pixels, below which a file that claims more than it holds does no harm

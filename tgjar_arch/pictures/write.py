@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from tgjar_arch.atomic_file import atomic
-from tgjar_arch.jpeg.codec import check_qf
+from tgjar_arch.jpeg.settings import check_qf
 from tgjar_arch.pictures.photo import Photo
 
 FORMATS = {'.png': 'PNG', '.webp': 'WEBP', '.jpg': 'JPEG', '.jpeg': 'JPEG'}

@@ -20,10 +20,10 @@ from tgjar_arch.archs.blocks import upsample
 from tgjar_arch.archs.padding import enlarged
 from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.pictures.arrays import open_picture
+from tgjar_arch.restoration.limits import ATTENTION_PIXELS
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.cleaning import clean
 
-MAX_PIXELS = 2_000_000  # computed in one piece: 18 words then take 2.4 GB on a CPU, 0.9 of them for the libraries
 _SUBWORD_MARKS = ('##', '</w>', 'Ġ', '▁')  # of BERT, CLIP, GPT-2 and SentencePiece
 
 
@@ -47,11 +47,11 @@ def check_attention(restorer: Restorer) -> None:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises ValueError when a picture has more than `MAX_PIXELS`."""
-    if width * height > MAX_PIXELS:
-        raise ValueError(f'attention maps are computed for the picture in one piece, up to {MAX_PIXELS:,} pixels, but '
-                         f'it is {width} x {height}; cut a part out of the JPEG file, at multiples of 8 pixels, or '
-                         'leave the maps out.')
+    """Raises ValueError when a picture has more than `ATTENTION_PIXELS`."""
+    if width * height > ATTENTION_PIXELS:
+        raise ValueError(f'attention maps are computed for the picture in one piece, up to {ATTENTION_PIXELS:,} '
+                         f'pixels, but it is {width} x {height}; cut a part out of the JPEG file, at multiples of 8 '
+                         'pixels, or leave the maps out.')
 
 
 def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption: str,
@@ -60,7 +60,8 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
 
     Args:
         restorer: the networks; the maps are computed in float32, whatever its dtype, to which its weights are rounded.
-        image: (H, W, 3) uint8, RGB, or a PIL image, as the JPEG file stores it (not turned); at most `MAX_PIXELS`.
+        image: (H, W, 3) uint8, RGB, or a PIL image, as the JPEG file stores it (not turned); of at most
+            `ATTENTION_PIXELS`.
         caption: with at least one word that the tokenizer knows.
         scale: which LFM, 1 for the coarsest (of 8 x 8 pixels) and so on; None for the mean of all.
 

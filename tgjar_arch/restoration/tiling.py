@@ -27,10 +27,10 @@ from torch.nn import functional as F
 
 from tgjar_arch.archs.padding import pad_to_multiple
 from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
+from tgjar_arch.restoration.limits import MIN_TILE
 from tgjar_arch.text.features import TextFeatures
 
 CELL = 8  # pixels of a coarsest feature, and of a JPEG block: tiles begin and end on both
-MIN_TILE = 64
 _BLOCK = 4  # tiles a side of a block: the overlap of the body is wide, but its features are small
 _BODY_MAPS = 4  # coarsest features alive at once in a residual block, measured
 # What restoring may take by default. On a CPU, 48 megapixels then stay within 2 GB with the picture, the result and the

@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from PIL import Image
 
-DEFAULT_MODEL = 'Salesforce/blip-image-captioning-base'
-
 
 class Captioner:
     """An image-to-text model of `transformers`: BLIP, GIT, a vision encoder with a text decoder, ...

@@ -15,7 +15,6 @@ from tgjar_arch.atomic_file import atomic
 
 END = '<end>'
 END_ID = 0  # also the padding, as in AttnGAN's vocabularies
-DEFAULT_MAX_WORDS = 18  # words kept of a caption, as AttnGAN does for birds
 
 _MAX_NAMED = 20
 _named_unknown: set[str] = set()  # unknown words already said in this process

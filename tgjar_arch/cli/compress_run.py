@@ -1,0 +1,202 @@
+"""What `tgjar compress` does once its arguments are read: JPEG files that carry their captions."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from tgjar_arch.atomic_file import atomic
+from tgjar_arch.jpeg.codec import encode
+from tgjar_arch.jpeg.segments import add_segments
+from tgjar_arch.pictures.captions import find_caption, is_caption
+from tgjar_arch.pictures.files import list_images
+from tgjar_arch.pictures.limits import MAX_PIXELS
+from tgjar_arch.pictures.photo import Photo, read_photo
+from tgjar_arch.pictures.write import to_srgb, upright_exif
+from tgjar_arch.text.cleaning import clean
+
+_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
+_LONGEST_SIDE = 65500  # of libjpeg
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to compress: where it is, the folder that names count from, and where the result goes."""
+
+    source: Path
+    root: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class CompressSettings:
+    """How images are compressed.
+
+    Attributes:
+        qf: quality factor, 1 to 100.
+        chroma: subsampling, one of `tgjar_arch.jpeg.settings.CHROMA`.
+        caption: of every image; None: each file's own.
+        max_side: reduce pictures until their longer side has this many pixels; they are never enlarged.
+        strip: leave out EXIF data and colour profile; the colours are converted to sRGB.
+        max_pixels: refuse images with more.
+        overwrite: replace files that are already there.
+    """
+
+    qf: int
+    chroma: str = '4:2:0'
+    caption: str | None = None
+    max_side: int | None = None
+    strip: bool = False
+    max_pixels: int = MAX_PIXELS
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of a file: the compressed picture, EXIF data and colour profile, and the caption's text."""
+
+    image: int
+    metadata: int
+    caption: int
+
+    def __add__(self, other: 'Sizes') -> 'Sizes':
+        return Sizes(self.image + other.image, self.metadata + other.metadata, self.caption + other.caption)
+
+    def __str__(self) -> str:
+        metadata = f', metadata {self.metadata:,} bytes' if self.metadata else ''
+        caption = f'caption {self.caption:,} bytes (1/{self.image / self.caption:.1f} of the image)' if (
+            self.caption) else 'no caption'
+        return f'image {self.image:,} bytes{metadata}, {caption}'
+
+
+def plan(inputs: Sequence[Path], output: Path) -> tuple[list[Job], dict[Path, str]]:
+    """Where each result goes: `output` itself for one file, if it ends in .jpg; else the same place below `output`.
+
+    Results of one name keep the suffix of the image: `a.png.jpg`, `a.webp.jpg`.
+
+    Args:
+        inputs: images and folders.
+        output: a .jpg file, or a folder.
+
+    Returns:
+        The images, and the folders that cannot be read: folder -> why.
+
+    Raises:
+        FileNotFoundError: if an input does not exist.
+        ValueError: if there is no image, the output is not as said, or two results would have one name.
+    """
+    unreadable = {}
+
+    def failed(error: OSError) -> None:
+        unreadable[Path(error.filename)] = f'the folder cannot be read: {error.strerror}'
+
+    found: list[tuple[Path, Path]] = []  # image, root
+    for path in inputs:
+        if path.is_dir():
+            names = sorted(list_images(path, failed))
+            if not names:
+                raise ValueError(f'there is no image in {path}' + ''.join(
+                    f'; {folder}: {why}' for folder, why in unreadable.items()) + '.')
+            found += [(path / name, path) for name in names]
+        elif path.exists():
+            found.append((path, path.parent))
+        else:
+            raise FileNotFoundError(f'{path} does not exist.')
+    is_file = output.suffix.lower() in _SUFFIXES and not output.is_dir()
+    if is_file and (len(inputs) > 1 or inputs[0].is_dir()):
+        raise ValueError(f'{output} is one file; name a folder for the results of several images.')
+    if is_file:
+        jobs = [Job(*found[0], output)]
+    elif output.exists() and not output.is_dir():
+        raise ValueError(f'the output {output} is a file without the suffix of a JPEG file; name another.')
+    else:
+        wanted = [source.relative_to(root).with_suffix('.jpg') for source, root in found]
+        counts = Counter(wanted)
+        names = [name if counts[name] == 1 else name.with_name(f'{source.name}.jpg')
+                 for name, (source, _) in zip(wanted, found, strict=True)]
+        jobs = [Job(source, root, output / name) for (source, root), name in zip(found, names, strict=True)]
+    for target, count in Counter(job.target for job in jobs).items():
+        if count > 1:
+            both = ' and '.join(str(job.source) for job in jobs if job.target == target)
+            raise ValueError(f'{both} would both become {target}; compress them into different folders.')
+    for job in jobs:
+        if job.target.exists() and job.target.samefile(job.source):
+            raise ValueError(f'{job.source} would be replaced by its own compressed copy; name another output.')
+    return jobs, unreadable
+
+
+def compress(photo: Photo, caption: str, settings: CompressSettings) -> tuple[bytes, Sizes]:
+    """Return a baseline JPEG file, upright, with its caption in a comment segment (UTF-8), and its sizes.
+
+    Args:
+        photo: the image; transparent parts become white.
+        caption: what it shows; '' for none.
+        settings: how.
+
+    Raises:
+        ValueError: if a setting is invalid, the caption is too long for its segment, or it would not be read back as a
+            caption.
+    """
+    caption = clean(caption)
+    if caption and not is_caption(caption):
+        raise ValueError(f'the caption {caption[:60]!r} would not be read back: it looks like what cameras and '
+                         'programs write into comments; word it otherwise.')
+    icc = photo.icc if photo.icc and photo.icc[16:20] == b'RGB ' else None
+    image = to_srgb(photo.pixels, icc) if settings.strip else photo.pixels
+    if photo.alpha is not None:
+        opaque = photo.alpha[..., None].astype(np.float32) / 255
+        image = (image * opaque + 255 * (1 - opaque)).round().astype(np.uint8)
+    image = _reduced(photo.upright(image), settings.max_side)
+    height, width = image.shape[:2]
+    if max(height, width) > _LONGEST_SIDE:
+        raise ValueError(f'the picture is {width} x {height}, but JPEG holds sides up to {_LONGEST_SIDE}; reduce it.')
+    content = encode(image[..., ::-1], settings.qf, settings.chroma)
+    exif = upright_exif(photo.exif, (width, height)) if photo.exif and not settings.strip else None
+    described = add_segments(content, exif, None if settings.strip else icc)
+    text = caption.encode()
+    sizes = Sizes(len(content), len(described) - len(content), len(text))
+    return add_segments(content, exif, None if settings.strip else icc, text), sizes
+
+
+def _reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
+    height, width = image.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return image
+    scale = max_side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+
+
+def compress_all(jobs: Sequence[Job], settings: CompressSettings, say: Callable[[str], None]) -> tuple[
+        list[Sizes], dict[Path, str]]:
+    """Compress all; one bad file never stops the rest.
+
+    Args:
+        jobs: the images.
+        settings: how.
+        say: called with a line for each file written.
+
+    Returns:
+        Sizes of the files written, and what failed: file -> why.
+    """
+    written, failed = [], {}
+    for job in jobs:
+        try:
+            if job.target.exists() and not settings.overwrite:
+                raise FileExistsError(f'{job.target} is already there; --overwrite replaces it.')
+            photo = read_photo(job.source, settings.max_pixels)
+            caption, source = find_caption(job.source, settings.caption, job.root, max_pixels=settings.max_pixels)
+            content, sizes = compress(photo, caption, settings)
+            with atomic(job.target) as temporary:
+                temporary.write_bytes(content)
+        except (OSError, ValueError, MemoryError, cv2.error) as error:
+            failed[job.source] = str(error) or type(error).__name__
+            continue
+        written.append(sizes)
+        say(f'{job.target}: {sizes}' + (f', from {source}' if caption and source != '--caption' else ''))
+    return written, failed

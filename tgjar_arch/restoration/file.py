@@ -1,0 +1,121 @@
+"""One picture file: read, caption found, restored, written. Nothing is printed and no command line is needed."""
+
+import ctypes
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tgjar_arch.pictures.captions import FoundCaption, find_caption
+from tgjar_arch.pictures.limits import MAX_PIXELS
+from tgjar_arch.pictures.photo import Photo, describe, read_photo
+from tgjar_arch.pictures.write import write_picture
+from tgjar_arch.restoration.restorer import Restorer
+from tgjar_arch.text.captioner import Captioner
+
+
+@dataclass(frozen=True)
+class RestoreSettings:
+    """How files are restored.
+
+    Attributes:
+        caption: of every file, '' for none; None: each file's own, see `tgjar_arch.pictures.captions.find_caption`.
+        text_strength: see `Restorer`.
+        tile: see `Restorer`.
+        max_qf: JPEG files of a better quality are left as they are; None: no limit.
+        force: restore those too.
+        max_pixels: refuse pictures with more.
+        quality: 1 to 100, of JPEG results (None: 95) and of WebP (None: lossless).
+        keep_metadata: keep EXIF data, XMP and comment. The colour profile is always kept.
+    """
+
+    caption: str | None = None
+    text_strength: float = 1.
+    tile: int | None = None
+    max_qf: int | None = None
+    force: bool = False
+    max_pixels: int = MAX_PIXELS
+    quality: int | None = None
+    keep_metadata: bool = False
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file.
+
+    Attributes:
+        description: what it is, such as `JPEG quality 7, 4:2:0, 51 x 37`.
+        caption: the caption, and where it is from; None if the file was left as it is.
+        is_jpeg: whether its JPEG quality can be read.
+        is_deep: whether it has more than 8 bits a sample.
+        skipped: why it was left as it is; '' if it was restored.
+    """
+
+    description: str
+    caption: FoundCaption | None
+    is_jpeg: bool
+    is_deep: bool
+    skipped: str = ''
+
+
+def caption_of(source: Path, photo: Photo, settings: RestoreSettings, root: Path | None = None,
+               captioner: Captioner | None = None) -> FoundCaption:
+    """The caption of a file, which `captioner` describes if it has none.
+
+    Args:
+        source: the file.
+        photo: what was read from it.
+        settings: may hold the caption.
+        root: folder up to which `metadata.jsonl` is looked for; None: the file's own.
+        captioner: describes files without a caption.
+    """
+    def auto(_: Path) -> str:
+        return captioner([Image.fromarray(photo.upright(photo.pixels).copy())])[0]
+
+    return find_caption(source, settings.caption, root, auto if captioner else None, settings.max_pixels)
+
+
+def restore_file(restorer: Restorer, source: Path, target: Path, settings: RestoreSettings, root: Path | None = None,
+                 captioner: Captioner | None = None, progress: Callable[[int, int], None] | None = None,
+                 check: Callable[[Photo], None] | None = None,
+                 on_restored: Callable[[Photo, np.ndarray, str], None] | None = None) -> FileReport:
+    """Restore one file, or leave it if it is not badly compressed; the result appears whole or not at all.
+
+    Args:
+        restorer: the networks.
+        source: the file.
+        target: file to write, .png, .webp, .jpg or .jpeg; replaced if it is there.
+        settings: how.
+        root: see `caption_of`.
+        captioner: see `caption_of`.
+        progress: called with (tiles done, all tiles).
+        check: called with the file before it is restored; may raise ValueError.
+        on_restored: called with the file, the restored pixels (H, W, 3) uint8 RGB as stored (not turned), and the
+            caption, before the result is written.
+
+    Raises:
+        OSError: if the file cannot be read or the result cannot be written.
+        ValueError: if the file is broken, or does not suit the network or the output format.
+    """
+    photo = read_photo(source, settings.max_pixels)
+    is_jpeg, is_deep = photo.jpeg is not None, photo.bit_depth > 8
+    if photo.jpeg is not None and settings.max_qf is not None and photo.jpeg.qf > settings.max_qf and (
+            not settings.force):
+        reason = (f'{describe(photo)}: better than --max-qf {settings.max_qf}, restoring would harm it; --force does '
+                  'it all the same')
+        return FileReport(describe(photo), None, is_jpeg, is_deep, reason)
+    if check is not None:
+        check(photo)
+    caption = caption_of(source, photo, settings, root, captioner)
+    restored = restorer(photo.pixels, caption.text, text_strength=settings.text_strength, tile=settings.tile,
+                        tables=photo.jpeg.tables if photo.jpeg else None, progress=progress)
+    if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None:
+        trim(0)  # glibc: gives back what the tiles took, before the writer takes a copy of the picture
+    if on_restored is not None:
+        on_restored(photo, restored, caption.text)
+    # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
+    write_picture(target, photo.upright(restored), photo, settings.quality, settings.keep_metadata, overwrite=True)
+    return FileReport(describe(photo), caption, is_jpeg, is_deep)
