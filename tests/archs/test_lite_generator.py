@@ -9,8 +9,8 @@ from tests.helpers.force_yml_rows import option_file
 from tgjar_arch import TextFeatures
 from tgjar_arch.archs.generator_arch import TGJARGenerator
 from tgjar_arch.archs.lite_generator_arch import TGJARLiteGenerator
-from tgjar_arch.cli.export import collect
 from tgjar_arch.restoration.restorer import Restorer
+from tgjar_arch.weights.collect import collect
 from tgjar_arch.weights.file import write_weights
 
 TINY = {'num_feat': 8, 'num_block': 1, 'num_fine': 4, 'text_dim': 16}

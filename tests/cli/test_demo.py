@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tgjar_arch.archs.generator_arch import TGJARGenerator
-from tgjar_arch.cli import demo
+from tgjar_arch.cli import demo, demo_run
 from tgjar_arch.weights import shipped
 from tgjar_arch.weights.file import ExportedWeights, write_weights
 
@@ -38,7 +38,7 @@ def test_the_shipped_weights(tmp_path, monkeypatch, capsys):
     write_weights(tmp_path / 'weights' / 'tgjar_universal.safetensors',
                   ExportedWeights({'type': 'TGJARGenerator', **G}, net.state_dict()))
     monkeypatch.setattr(shipped, 'FOLDER', tmp_path / 'weights')
-    monkeypatch.setattr(demo, 'train', lambda *_: pytest.fail('trains'))
+    monkeypatch.setattr(demo_run, 'train', lambda *_: pytest.fail('trains'))
     assert demo.main(['-o', str(tmp_path / 'out')]) == 1  # equal is not better
     captured = capsys.readouterr()
     jpeg, restored = map(float, re.search(r'\*\*mean\*\* \| (\S+) \| (\S+)', captured.out).groups())
@@ -54,7 +54,7 @@ def test_training_if_asked_for_or_without_weights(tmp_path, monkeypatch, capsys,
     def train(output, name, extra):
         raise RuntimeError(f'would train {name} {extra}')
 
-    monkeypatch.setattr(demo, 'train', train)
+    monkeypatch.setattr(demo_run, 'train', train)
     monkeypatch.setattr(shipped, 'FOLDER', tmp_path)
     if there:
         (tmp_path / 'tgjar_universal.safetensors').touch()
@@ -69,7 +69,7 @@ def test_folders_that_are_as_good_as_empty_or_of_older_demos(tmp_path, names):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    demo.prepare(tmp_path)
+    demo_run.prepare(tmp_path)
     assert not (tmp_path / 'restored').exists() and len(list((tmp_path / 'jpeg_qf1').glob('*.jpg'))) == 8
 
 

@@ -15,6 +15,7 @@ from tgjar_arch.archs.generator_arch import TGJARGenerator
 from tgjar_arch.cli import export, restore
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.weights.checkpoint import save_atomically
+from tgjar_arch.weights.collect import find_checkpoint
 from tgjar_arch.weights.file import ExportedWeights, read_weights, write_weights
 
 
@@ -40,7 +41,7 @@ def test_the_newest_checkpoint_has_the_highest_number(tmp_path, names, newest):
     for k, name in enumerate(names):  # written in this order
         (tmp_path / name).touch()
         os.utime(tmp_path / name, ns=(10 ** 9 * k, 10 ** 9 * k))
-    assert export.find_checkpoint(tmp_path).name == newest
+    assert find_checkpoint(tmp_path).name == newest
 
 
 def test_half_precision_is_half_the_size_and_near(weights, experiment, tmp_path):  # noqa: F811

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tgjar_arch.cli.export import collect
 from tgjar_arch.cli.main import main
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint
+from tgjar_arch.weights.collect import collect
 from tgjar_arch.weights.file import ExportedWeights, read_weights, write_weights
 
 STATE_G, STATE_T = {'head.weight': torch.randn(2, 3)}, {'encoder.weight': torch.randn(4, 5)}

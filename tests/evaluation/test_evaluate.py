@@ -12,7 +12,8 @@ from PIL import Image
 from tests.evaluation.test_evaluate_methods import captions_of, write_tiny
 from tgjar_arch.cli import evaluate
 from tgjar_arch.evaluation import measures, scores
-from tgjar_arch.evaluation.measures import DEFAULT, Measure, ab_error, build_measures
+from tgjar_arch.evaluation.choices import DEFAULT_METRICS, METRICS
+from tgjar_arch.evaluation.measures import Measure, ab_error, build_measures
 from tgjar_arch.evaluation.scores import ScoreFile
 from tgjar_arch.jpeg.codec import compress
 
@@ -132,12 +133,8 @@ def test_bad_files_are_listed_and_the_rest_is_evaluated(cub, tmp_path, capsys):
 @pytest.mark.parametrize('arguments, message', [
     (lambda t: [t / 'nowhere'], 'there is no folder'),
     (lambda t: [t / 'empty'], 'there is no image'),
-    (lambda t: [t / 'photos', '--qf', 0], 'from 1 to 100'),
     (lambda t: [t / 'photos', '--method', 'X'], 'write JPEG'),
-    (lambda t: [t / 'photos', '--crop', -1], '--crop must be 0'),
-    (lambda t: [t / 'photos', '--max-images', 0], '--max-images must be 1 or more'),
     (lambda t: [t / 'photos', '--device', 'gpu7'], 'gpu7 cannot be used here'),
-    (lambda t: [t / 'photos', '-o', t / 'photos' / 'chelsea.png'], 'is a file'),
     (lambda t: [t / 'photos', '-o', t / 'photos' / 'chelsea.png' / 'out', '--metrics', 'psnr'],
      'chelsea.png/out (Not a directory); name another with -o'),
     (lambda t: [t / 'photos', '--metrics', 'lpips'], 'LPIPS cannot be computed here'),
@@ -154,6 +151,27 @@ def test_what_cannot_start_says_why(photos, tmp_path, capsys, monkeypatch, argum
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize('arguments, message', [
+    (['--qf', '0'], "argument --qf: must be a whole number from 1 to 100, but is '0'"),
+    (['--crop', '-1'], "argument --crop: must be a number of pixels, or 0 for whole images, but is '-1'"),
+    (['--max-images', '0'], "argument --max-images: must be a whole number from 1 up, but is '0'"),
+    (['-o', 'photos/chelsea.png'], 'the output photos/chelsea.png is a file'),
+    (['--zoom', 'auto'], '--zoom belongs to a figure'),
+    (['--captions', 'a bird'], '--captions belongs to a figure'),
+    (['--figure', '1', '--zoom', 'near'], '--zoom near: write auto, none, or left, top'),
+])
+def test_wrong_arguments(photos, tmp_path, capsys, monkeypatch, arguments, message):
+    photos()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match='2'):
+        evaluate.main(['photos', *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_the_metrics_that_can_be_named_are_those_there_are():
+    assert tuple(measures._KNOWN) == METRICS and set(DEFAULT_METRICS) < set(METRICS)
+
+
 def test_default_metrics_without_weights_are_left_out(monkeypatch, tmp_path):
     def no_torchmetrics(name):
         raise ImportError('FID needs\ntorchmetrics')
@@ -165,7 +183,7 @@ def test_default_metrics_without_weights_are_left_out(monkeypatch, tmp_path):
     assert [measure.name for measure in found] == ['psnr', 'ssim', 'niqe', 'ab_error']
     assert [line.split()[0] for line in left_out] == ['LPIPS', 'FID', 'PI']
     assert 'no_lpips' in left_out[0] and 'FID needs torchmetrics' in left_out[1]
-    assert set(DEFAULT) - {measure.name for measure in found} == {'lpips', 'fid', 'pi'}
+    assert set(DEFAULT_METRICS) - {measure.name for measure in found} == {'lpips', 'fid', 'pi'}
     with pytest.raises(ValueError, match='FID cannot be computed here'):
         build_measures(['fid'])
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.evaluation.test_evaluate import FAST, bgr, rows, run
 from tests.evaluation.test_evaluate_methods import captions_of, write_tiny
-from tgjar_arch.evaluation import measures
+from tgjar_arch.cli import evaluate_run
 from tgjar_arch.jpeg.codec import compress
 
 
@@ -16,7 +16,7 @@ def cub_test(photos):
 
 
 def test_methods_are_checked_before_metrics_are_loaded(photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(measures, 'build_measures', lambda names: pytest.fail('the metrics were loaded first'))
+    monkeypatch.setattr(evaluate_run, 'build_measures', lambda names: pytest.fail('the metrics were loaded first'))
     (tmp_path / 'w.safetensors').write_text('x')
     for path, message in (('no_such', 'there is no folder or file no_such'),
                           (tmp_path / 'w.safetensors', 'is no safetensors file')):

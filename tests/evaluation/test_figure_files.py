@@ -150,8 +150,6 @@ def test_captions(setup, drawn, tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--captions', 'a'], '--captions belongs to a figure; name its image with --figure'),
-    (['--zoom', 'none'], '--zoom belongs to a figure'),
     (['--figure', 'dog'], '--figure dog is none of the 3 images'),
     (['--figure', '2', '--captions', 'a'], '--captions are for one image, but --figure names 2'),
     (['--figure', '1', '--zoom', '0', '0', '65', '8'], '--zoom 0 0 65 8 does not lie inside astronaut, which is'),

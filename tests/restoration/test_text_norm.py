@@ -9,12 +9,12 @@ from basicsr.archs import build_network
 from safetensors.torch import save_file
 
 from tests.helpers.tiny_model import make, opt  # noqa: F401
-from tgjar_arch.cli.export import collect
 from tgjar_arch.cli.main import main
 from tgjar_arch.restoration.text_norm import add_text_norm
 from tgjar_arch.text.features import TextFeatures
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint, load_checkpoint_for, save_atomically
+from tgjar_arch.weights.collect import collect
 from tgjar_arch.weights.file import ExportedWeights, read_weights, write_weights
 
 CAPTIONS = ['a red bird with a black head', 'the yellow belly of a bird', 'a grey bird', 'black and red wings']

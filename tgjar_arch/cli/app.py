@@ -1,13 +1,12 @@
 """`tgjar app`: a page in the browser to restore pictures one by one, on this machine alone."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tgjar_arch.cli.arguments import WEIGHTS
-from tgjar_arch.weights.shipped import find_weights, quality_limit, shipped
+from tgjar_arch.cli import arguments
+from tgjar_arch.weights.shipped import find_weights, quality_limit
 
 MAX_PIXELS = 12_000_000
 MAX_MEGABYTES = 20
@@ -16,17 +15,14 @@ MAX_MEGABYTES = 20
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='tgjar app', description=__doc__.partition(': ')[2],
                                      epilog="Needs Gradio: pip install 'tgjar[app]'. Ctrl-C ends it.")
-    parser.add_argument('--weights', default=os.environ.get(WEIGHTS) or None, metavar='FILE',
-                        help=f'.safetensors file of `tgjar export`, or one of {", ".join(shipped()) or "none"} '
-                        f'(default: the variable {WEIGHTS}, else the first)')
+    arguments.add_weights(parser)
     parser.add_argument('--host', default='127.0.0.1', metavar='ADDRESS',
                         help='address to listen at; 0.0.0.0 lets the whole network in (default: %(default)s)')
-    parser.add_argument('--port', type=int, metavar='N', help='default: the first free one from 7860 on')
-    parser.add_argument('--max-pixels', type=int, default=MAX_PIXELS, metavar='N',
-                        help='refuse pictures with more pixels (default: %(default)s)')
-    parser.add_argument('--max-megabytes', type=int, default=MAX_MEGABYTES, metavar='N',
+    parser.add_argument('--port', type=arguments.port, metavar='N', help='default: the first free one from 7860 up')
+    arguments.add_max_pixels(parser, MAX_PIXELS)
+    parser.add_argument('--max-megabytes', type=arguments.positive_int, default=MAX_MEGABYTES, metavar='N',
                         help='refuse larger uploads (default: %(default)s)')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the GPU if there is one')
+    arguments.add_device(parser)
     parser.add_argument('--browser', action='store_true', help='open the page in a browser')
     parser.add_argument('--share', action='store_true',
                         help="let everyone in who knows a public address, through Gradio's servers; off by default")
@@ -37,15 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `tgjar app`.
 
     Returns:
-        Exit code: 0 after Ctrl-C, 2 when it could not be started.
+        Exit code: 0 after Ctrl-C, 2 if it could not be started.
     """
-    parser = _parser()
-    args = parser.parse_args(argv)
-    for name in ('max_pixels', 'max_megabytes'):
-        if getattr(args, name) < 1:
-            parser.error(f'--{name.replace("_", "-")} must be 1 or more, but is {getattr(args, name)}')
-    if args.port is not None and not 0 < args.port < 65536:
-        parser.error(f'--port must be 1 to 65535, but is {args.port}')
+    args = _parser().parse_args(argv)
     try:
         weights = find_weights(args.weights)
         try:

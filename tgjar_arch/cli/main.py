@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from tgjar_arch.version import VERSION
 
-COMMANDS = {  # name: (module, what it does in one line)
-    'train': ('tgjar_arch.cli.train', "train from an option file, by BasicSR's trainer"),
-    'test': ('tgjar_arch.cli.test', "restore and measure the test sets of an option file, by BasicSR's tester"),
+COMMANDS = {  # name: (module, or module:function where that is not `main`; what it does in one line)
+    'train': ('tgjar_arch.cli.train:train', "train from an option file, by BasicSR's trainer"),
+    'test': ('tgjar_arch.cli.train:test', "restore and measure the test sets of an option file, by BasicSR's tester"),
     'prepare': ('tgjar_arch.cli.prepare', 'turn CUB, Oxford-102, COCO or Kodak into folders to train and test on'),
     'caption': ('tgjar_arch.cli.caption', 'write captions beside images, by an image-captioning model'),
     'vocab': ('tgjar_arch.cli.vocab', 'build the vocabulary (tokenizer.json) from captions'),
@@ -64,9 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f' Did you mean {" or ".join(near)}?' if near else f' There are: {", ".join(COMMANDS)}.'
         print(f'tgjar: no command {name!r}.{hint}', file=sys.stderr)
         return 2
-    module = importlib.import_module(COMMANDS[name][0])
+    module, _, function = COMMANDS[name][0].partition(':')
+    command = getattr(importlib.import_module(module), function or 'main')
     try:
-        return module.main(arguments) or 0
+        return command(arguments) or 0
     except KeyboardInterrupt:
         print(f'\ntgjar {name}: interrupted', file=sys.stderr)
         return 130

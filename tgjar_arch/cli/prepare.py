@@ -1,15 +1,19 @@
 """`tgjar prepare`: turns CUB, Oxford-102, COCO or Kodak as published into folders to train and test on."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tgjar_arch.datasets.prepare import coco, cub, kodak, oxford102
-from tgjar_arch.datasets.prepare.lmdb_copy import write_lmdb
-from tgjar_arch.datasets.prepare.pipeline import FORMATS, Encoding, Plan, claim_folder, run_split
+from tgjar_arch.cli import arguments
+from tgjar_arch.datasets.prepare.formats import FORMATS
+
+if TYPE_CHECKING:
+    from tgjar_arch.datasets.prepare.pipeline import Plan
 
 SIZE = 304  # AttnGAN's for crops of 256 pixels: int(256 * 76 / 64)
 QUALITY = 95
@@ -43,18 +47,21 @@ def _parser() -> argparse.ArgumentParser:
                                  + default)
             command.add_argument('--captions', type=Path, metavar='FOLDER', help='the captions, if not in SOURCE')
         if name == 'coco':
-            command.add_argument('--test-images', type=int, default=1000, metavar='N',
+            command.add_argument('--test-images', type=arguments.number_from(int, 0, 'a whole number from 0 up'),
+                                 default=1000, metavar='N',
                                  help='test on the first N images of val, 0: on all (default: %(default)s, as many as '
                                  'in the paper)')
         if name != 'kodak':
-            command.add_argument('--size', type=int, default=SIZE, metavar='PIXELS',
+            command.add_argument('--size', type=arguments.number_from(int, 8, 'a number of pixels from 8 up'),
+                                 default=SIZE, metavar='PIXELS',
                                  help='length of the shorter side (default: %(default)s)')
         command.add_argument('--format', choices=FORMATS, default='png',
                              help='of the images (default: %(default)s; the others are smaller, and not lossless)')
-        command.add_argument('--quality', type=int, metavar='1-100', help=f'of webp and jpg (default: {QUALITY})')
+        command.add_argument('--quality', type=arguments.quality_factor, metavar='1-100',
+                             help=f'of webp and jpg (default: {QUALITY})')
         command.add_argument('--lmdb', action='store_true', help="also write BasicSR's lmdb, FOLDER/train.lmdb, ...")
         command.add_argument('--subset', action='store_true', help='accept any number of images')
-        command.add_argument('--jobs', type=int, default=os.cpu_count() or 1, metavar='N',
+        command.add_argument('--jobs', type=arguments.positive_int, default=os.cpu_count() or 1, metavar='N',
                              help='processes (default: one a core)')
         command.add_argument('--quiet', action='store_true', help='no progress bar')
     return parser
@@ -64,9 +71,15 @@ def _plan(args: argparse.Namespace) -> Plan:
     if not args.source.is_dir():
         raise FileNotFoundError(f'there is no folder {args.source}.')
     if args.dataset == 'coco':
+        from tgjar_arch.datasets.prepare import coco
+
         return coco.plan(args.source, args.test_images)
     if args.dataset == 'kodak':
+        from tgjar_arch.datasets.prepare import kodak
+
         return kodak.plan(args.source, args.subset)
+    from tgjar_arch.datasets.prepare import cub, oxford102
+
     return {'cub': cub, 'oxford102': oxford102}[args.dataset].plan(args.source, args.captions, args.split)
 
 
@@ -74,17 +87,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `tgjar prepare`.
 
     Returns:
-        Exit code: 0, 1 when some images failed, 2 when nothing could be started.
+        Exit code: 0, 1 if some images failed, 2 if nothing could be started.
     """
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.quality is not None and (args.format == 'png' or not 1 <= args.quality <= 100):
-        parser.error(f'--quality is 1 to 100, and for --format webp or jpg; got {args.quality} for {args.format}')
+    if args.quality is not None and args.format == 'png':
+        parser.error('png is lossless and has no --quality; leave it out, or choose --format webp or jpg')
     size = getattr(args, 'size', None)
-    for option, value, least in (('--size', size, 8), ('--jobs', args.jobs, 1),
-                                 ('--test-images', getattr(args, 'test_images', 0), 0)):
-        if value is not None and value < least:
-            parser.error(f'{option} must be {least} or more, but is {value}')
+    from concurrent.futures.process import BrokenProcessPool
+
+    from tgjar_arch.datasets.prepare.pipeline import Encoding, claim_folder, run_split
+
     encoding = Encoding(size, args.format, args.quality or QUALITY)
     settings = {'dataset': args.dataset, 'size': size, 'format': args.format,
                 'quality': None if args.format == 'png' else encoding.quality}
@@ -106,7 +119,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = args.output / split
         try:
             result = run_split(items, folder, encoding, args.jobs, args.quiet)
-            lmdb = write_lmdb(folder, args.quiet) if args.lmdb else None
+            lmdb = None
+            if args.lmdb:
+                from tgjar_arch.datasets.prepare.lmdb_copy import write_lmdb
+
+                lmdb = write_lmdb(folder, args.quiet)
         except BrokenProcessPool:
             print('tgjar prepare: a process was killed, perhaps for memory; run it again with fewer --jobs.',
                   file=sys.stderr)

@@ -9,46 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tgjar_arch.atomic_file import atomic
-from tgjar_arch.datasets.captions import read_captions
-from tgjar_arch.datasets.image_source import ImageSource
-from tgjar_arch.restoration.text_norm import add_text_norm
-from tgjar_arch.weights.checkpoint import save_atomically
-from tgjar_arch.weights.file import ExportedWeights, read_weights
 from tgjar_arch.weights.shipped import find_weights
 
 
-def unpack(content: ExportedWeights, output: Path) -> list[Path]:
-    """Write the networks of exported weights as training checkpoints.
-
-    Args:
-        content: what `read_weights` returns.
-        output: folder to write to; existing files of these names are replaced.
-
-    Returns:
-        The files written. A generator's checkpoint holds the same weights as `params` and as their average.
-
-    Raises:
-        OSError: when a file cannot be written.
-    """
-    files = [output / 'net_g_latest.pth']
-    if content.network_t is not None:
-        with atomic(output / 'tokenizer.json', durable=True) as temporary:
-            temporary.write_text(content.tokenizer, encoding='utf-8')
-        save_atomically({'params': content.state_t, 'network': json.dumps(content.network_t),
-                         'tokenizer': content.tokenizer, 'max_words': content.max_words}, output / 'net_t_latest.pth')
-        files += [output / 'net_t_latest.pth', output / 'tokenizer.json']
-    save_atomically({'params': content.state_g, 'params_ema': content.state_g,
-                     'network': json.dumps(content.network_g)}, files[0])
-    return files
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `tgjar unpack`.
-
-    Returns:
-        Exit code: 0, or 1 when nothing was written; argparse exits with 2 for wrong arguments.
-    """
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='tgjar unpack', description=__doc__,
         epilog='Name the results in an option file: tokenizer.json in every dataset, the others as path: '
@@ -60,14 +24,30 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help='turn weights trained without text_norm into some for a generator with it, by the '
                              'captions of this folder of images')
     parser.add_argument('--overwrite', action='store_true', help='replace existing files')
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `tgjar unpack`.
+
+    Returns:
+        Exit code: 0, or 1 if nothing was written; argparse exits with 2 for wrong arguments.
+    """
+    args = _parser().parse_args(argv)
     existing = [file for name in ('net_g_latest.pth', 'net_t_latest.pth', 'tokenizer.json')
                 if (file := args.output / name).exists()]
+    from tgjar_arch.weights.file import read_weights
+    from tgjar_arch.weights.unpack import unpack
+
     try:
         if existing and not args.overwrite:
             raise ValueError(f'{existing[0]} exists; to replace it, give --overwrite.')
         content = read_weights(find_weights(args.weights))
         if args.text_norm:
+            from tgjar_arch.datasets.captions import read_captions
+            from tgjar_arch.datasets.image_source import ImageSource
+            from tgjar_arch.restoration.text_norm import add_text_norm
+
             images, _ = read_captions(ImageSource(args.text_norm))
             captions = [image.captions[0] for image in images if image.captions]
             content = add_text_norm(content, captions[::max(len(captions) // 1000, 1)])  # of all classes

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tgjar_arch.datasets.captions import iter_captions
-from tgjar_arch.text.word_tokenizer import WordTokenizer
+from tgjar_arch.cli import arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -18,7 +17,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('source', nargs='+', metavar='FOLDER_OR_JSONL',
                         help='a folder with metadata.jsonl or sidecar .txt files in any depth, or one such file')
     parser.add_argument('-o', '--output', required=True, metavar='FILE', help='where to write tokenizer.json')
-    parser.add_argument('--min-count', type=int, default=1, metavar='N',
+    parser.add_argument('--min-count', type=arguments.positive_int, default=1, metavar='N',
                         help='keep words that appear at least N times (default: 1, every word)')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace FILE; weights that were trained with the old one no longer fit')
@@ -29,18 +28,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `tgjar vocab`.
 
     Returns:
-        Exit code: 0, or 1 when nothing was written; argparse exits with 2 for wrong arguments.
+        Exit code: 0, or 1 if nothing was written; argparse exits with 2 for wrong arguments.
     """
-    parser = _parser()
-    args = parser.parse_args(argv)
-    if args.min_count < 1:
-        parser.error(f'--min-count must be 1 or more, but is {args.min_count}')
+    args = _parser().parse_args(argv)
     output = Path(args.output).expanduser()
     if output.is_dir():
         return _fail(f'{output} is a folder; name a file, such as {output / "tokenizer.json"}.')
     if output.exists() and not args.overwrite:
         return _fail(f'{output} exists, and weights trained with it would no longer fit another; to replace it, give '
                      '--overwrite.')
+
+    from tgjar_arch.datasets.captions import iter_captions
+    from tgjar_arch.text.word_tokenizer import WordTokenizer
 
     captions: list[str] = []
     for source in args.source:

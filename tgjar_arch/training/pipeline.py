@@ -15,7 +15,6 @@ The changes hold while the pipeline runs; no file and no other code is touched.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib
 import itertools
@@ -24,6 +23,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,29 +44,48 @@ from tgjar_arch.training.resume import load_resume_state
 _BUILDERS = ('basicsr.archs', 'basicsr.data', 'basicsr.losses', 'basicsr.metrics', 'basicsr.models')
 
 
-def run(argv: Sequence[str] | None, is_train: bool) -> int:
+@dataclass(frozen=True)
+class PipelineSettings:
+    """What BasicSR's pipeline is started with.
+
+    Attributes:
+        option_file: path.
+        is_train: train, or test.
+        argv: BasicSR's arguments, which it parses again.
+        launcher: none, pytorch or slurm.
+        auto_resume: go on from the newest state, if there is one.
+        force_yml: options to change, `SECTION:KEY=VALUE` each.
+        show_traceback: let mistakes in the options raise, instead of saying them in one line.
+    """
+
+    option_file: str
+    is_train: bool
+    argv: Sequence[str]
+    launcher: str = 'none'
+    auto_resume: bool = False
+    force_yml: Sequence[str] = ()
+    show_traceback: bool = False
+
+    @property
+    def command(self) -> str:
+        return 'train' if self.is_train else 'test'
+
+
+def run(settings: PipelineSettings) -> int:
     """Run BasicSR's training or test pipeline in the working directory.
 
-    Args:
-        argv: BasicSR's arguments; by default those of the command line after `tgjar train`.
-        is_train: train, or test.
-
     Returns:
-        The exit code: 0; 1 when training came to an end by itself (a loss became NaN); 2 for a mistake in the options,
-        said in one line. With `--debug` or TGJAR_TRACEBACK=1 in the environment, errors come with their traceback.
+        The exit code: 0; 1 if training came to an end by itself (a loss became NaN); 2 for a mistake in the options,
+        said in one line.
     """
-    command = 'train' if is_train else 'test'
-    argv = list(sys.argv[2:] if argv is None else argv)
-    arguments = _parser(command).parse_args(argv)
-    show_traceback = arguments.debug or os.environ.get('TGJAR_TRACEBACK', '') not in ('', '0')
     registration.register()  # an option file may lack the line `plugin:`
     try:
-        _check(arguments, is_train)
-        _pipeline(arguments, [f'tgjar {command}', *argv], is_train)
+        _check(settings)
+        _pipeline(settings)
     except (OptionError, FloatingPointError) as error:
-        if show_traceback:
+        if settings.show_traceback:
             raise
-        print(f'tgjar {command}: {error}', file=sys.stderr)
+        print(f'tgjar {settings.command}: {error}', file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
     finally:
         if torch.distributed.is_initialized():
@@ -74,57 +93,42 @@ def run(argv: Sequence[str] | None, is_train: bool) -> int:
     return 0
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f'tgjar {command}', description=(
-        "BasicSR's trainer: writes experiments/NAME and tb_logger/NAME" if command == 'train' else
-        "BasicSR's tester: writes results/NAME") + ' into the working directory.')
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
-                        help='pytorch under torchrun, which starts '
-                        f'`-m tgjar_arch {command} -opt FILE --launcher pytorch`')
-    parser.add_argument('--auto_resume', action='store_true', help='go on from the newest state, if there is one')
-    parser.add_argument('--debug', action='store_true', help='log every iteration, validate every 8; show tracebacks')
-    parser.add_argument('--local_rank', type=int, default=0, help='set by the launcher')
-    parser.add_argument('--force_yml', nargs='+', default=[], metavar='SECTION:KEY=VALUE',
-                        help='change options of the file, for example train:optim_g:lr=2e-4 train:gan_opt=~')
-    return parser
-
-
-def _check(arguments: argparse.Namespace, is_train: bool) -> None:
-    options = read_options(arguments.opt)
-    options, notes = override(options, arguments.force_yml, arguments.opt)
+def _check(settings: PipelineSettings) -> None:
+    file = settings.option_file
+    options, notes = override(read_options(file), list(settings.force_yml), file)
     for note in notes:
         print(note, file=sys.stderr)
-    check_options(options, arguments.opt, is_train)
-    check_files(options, arguments.opt, resumes=arguments.auto_resume or bool(options['path'].get('resume_state')))
+    check_options(options, file, settings.is_train)
+    check_files(options, file, resumes=settings.auto_resume or bool(options['path'].get('resume_state')))
     experiment = Path('experiments', options['name']).resolve()
-    if is_train and experiment in Path(arguments.opt).resolve().parents:
-        raise OptionError(f'{arguments.opt} lies in {experiment}, where BasicSR writes its own copy; move it away.')
-    if arguments.launcher == 'pytorch' and 'RANK' not in os.environ:
+    if settings.is_train and experiment in Path(file).resolve().parents:
+        raise OptionError(f'{file} lies in {experiment}, where BasicSR writes its own copy; move it away.')
+    if settings.launcher == 'pytorch' and 'RANK' not in os.environ:
         raise OptionError('--launcher pytorch works under torchrun only: torchrun --nproc_per_node=N -m tgjar_arch '
-                          f'{"train" if is_train else "test"} -opt {arguments.opt} --launcher pytorch')
+                          f'{settings.command} -opt {file} --launcher pytorch')
 
 
-def _pipeline(arguments: argparse.Namespace, argv: list[str], is_train: bool) -> None:
-    module = importlib.import_module('basicsr.train' if is_train else 'basicsr.test')
+def _pipeline(settings: PipelineSettings) -> None:
+    module = importlib.import_module(f'basicsr.{settings.command}')
     changes = [
-        (sys, 'argv', argv),  # which BasicSR parses again, and writes into the experiment's copy of the option file
+        # BasicSR parses it again, and writes it into the experiment's copy of the option file.
+        (sys, 'argv', [f'tgjar {settings.command}', *settings.argv]),
         (basicsr.utils.options, '_postprocess_yml_value', parse_value),
-        (module, 'build_dataset', _explained(module.build_dataset, arguments.opt)),
-        (module, 'build_model', _explained(module.build_model, arguments.opt)),
+        (module, 'build_dataset', _explained(module.build_dataset, settings.option_file)),
+        (module, 'build_model', _explained(module.build_model, settings.option_file)),
     ]
-    if arguments.launcher != 'none' and not torch.cuda.is_available():
+    if settings.launcher != 'none' and not torch.cuda.is_available():
         changes.append((basicsr.utils.options, 'init_dist', _init_dist_cpu))
         changes.append((BaseModel, 'model_to_device', _model_to_device_cpu))
-    if is_train:
+    if settings.is_train:
         changes.append((module, 'copy_opt_file', _by_one_process(module.copy_opt_file)))
         resumed: dict[str, Any] = {}
         changes.append((module, 'load_resume_state', _noted(load_resume_state, resumed)))
         changes.append((module, 'EnlargedSampler', ContinuedSampler))
         changes.append((module, 'create_train_val_dataloader',
-                        _with_enough_epochs(module.create_train_val_dataloader, resumed, arguments.opt)))
+                        _with_enough_epochs(module.create_train_val_dataloader, resumed, settings.option_file)))
     with _replaced(changes):
-        (module.train_pipeline if is_train else module.test_pipeline)(os.getcwd())
+        (module.train_pipeline if settings.is_train else module.test_pipeline)(os.getcwd())
 
 
 def _by_one_process(copy_opt_file: Callable[..., None]) -> Callable[..., None]:
