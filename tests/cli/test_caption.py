@@ -80,14 +80,14 @@ def test_existing_captions_are_kept(pictures, blip, capsys):
     (pictures / 'b.v2.txt').write_text('\n')  # no caption, so it is written
     (pictures / 'more' / 'metadata.jsonl').write_text(json.dumps({'file_name': 'c.webp', 'captions': ['in a list']}))
     assert describe(pictures, blip) == 0
-    assert capsys.readouterr().out == f'{pictures}: 1 described, 2 have captions already, 0 failed\n'
+    assert capsys.readouterr().out == f'{pictures}: 1 described, 2 already have captions, 0 failed\n'
     assert (pictures / 'a.txt').read_text() == 'mine\n' and (pictures / 'b.v2.txt').read_text().strip()
     assert not (pictures / 'more' / 'c.txt').exists()
 
     assert describe(pictures, blip) == 0  # nothing to do
     assert describe(pictures, blip, '--overwrite') == 0
     assert (pictures / 'a.txt').read_text() != 'mine\n' and not (pictures / 'more' / 'c.txt').exists()
-    assert capsys.readouterr().out.splitlines()[-1] == f'{pictures}: 2 described, 1 have captions already, 0 failed'
+    assert capsys.readouterr().out.splitlines()[-1] == f'{pictures}: 2 described, 1 already have captions, 0 failed'
 
 
 def test_one_bad_file_never_stops_the_rest(pictures, blip, capsys):

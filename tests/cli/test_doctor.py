@@ -38,7 +38,7 @@ def degradations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_fix_changes_that_line_only(degradations: Path) -> None:
     message = doctor.fix_import(doctor.degradations_file())
     assert degradations.read_bytes() == MENDED
-    assert 'Mended' in message and str(degradations) in message
+    assert 'Repaired' in message and str(degradations) in message
     assert degradations.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in degradations.parent.iterdir()] == ['degradations.py']
 
@@ -88,7 +88,7 @@ def test_fix_makes_the_installed_basicsr_import(tmp_path: Path) -> None:
     source = doctor.degradations_file().read_bytes()
     copy = tmp_path / 'degradations.py'
     copy.write_bytes(source.replace(doctor._WORKING_IMPORT, BROKEN.splitlines()[2]))
-    assert 'Mended' in doctor.fix_import(copy)
+    assert 'Repaired' in doctor.fix_import(copy)
     assert copy.read_bytes() == source.replace(BROKEN.splitlines()[2], doctor._WORKING_IMPORT)
     done = subprocess.run([sys.executable, str(copy)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

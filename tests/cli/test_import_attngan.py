@@ -112,7 +112,7 @@ def test_a_pickle_that_runs_code_is_refused(files, tmp_path, capsys):
 def test_words_that_no_caption_can_contain_keep_their_ids(files, tmp_path, capsys):
     assert tgjar.main(files(words=['red', 'blue-grey', 'bird'])) == 0
     assert WordTokenizer.load(tmp_path / 'out' / 'tokenizer.json').encode('red blue-grey bird') == [1, 3]
-    assert "1 words can stand in no caption, e.g. ['blue-grey']" in capsys.readouterr().out
+    assert "1 words cannot occur in a caption, e.g. ['blue-grey']" in capsys.readouterr().out
 
 
 def test_nothing_is_overwritten_unasked(files, tmp_path, capsys):
@@ -127,7 +127,7 @@ def test_nothing_is_overwritten_unasked(files, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('content, message', [
-    (b'hello', 'is no readable pickle'),
+    (b'hello', 'is not a readable pickle'),
     (pickle.dumps({'a': 1}), 'must hold AttnGAN'),
     (pickle.dumps([[], [], {0: 'bird', 1: '<end>'}, {}]), "'<end>' at 0"),
     (pickle.dumps([[], [], {0: '<end>', 2: 'bird'}, {}]), 'with ids 0, 1, 2'),
@@ -168,7 +168,7 @@ def test_other_networks_are_named(files, tmp_path, image_file, capsys):
     assert 'rnn.bias_hh_l0 has the shape (48,) instead of (64,)' in capsys.readouterr().err
     torch.save(state | {'rnn.weight_ih_l1': torch.zeros(2)}, tmp_path / 'text_encoder200.pth')
     assert tgjar.main(arguments) == 1
-    assert 'it has besides 1 tensors, e.g. rnn.weight_ih_l1' in capsys.readouterr().err
+    assert 'it also has 1 tensors, e.g. rnn.weight_ih_l1' in capsys.readouterr().err
 
     arguments = files()
     image = {key: value for key, value in load_checkpoint(image_file).items() if not key.startswith('Mixed_7c')}

@@ -157,9 +157,9 @@ def test_shipped_weights_by_name(files, tmp_path, monkeypatch, capsys):
     assert export.main(['tiny', '--onnx', '-o', 'x.onnx']) == 0 and seen == [(6, 'tiny.safetensors')]
     with pytest.raises(SystemExit, match='2'):
         export.main(['tiny', '-o', 'x.safetensors'])
-    assert 'is exported already' in capsys.readouterr().err
+    assert 'is already exported' in capsys.readouterr().err
     assert export.main(['other', '--onnx', '-o', 'y.onnx']) == 1
-    assert 'other is no generator checkpoint' in (error := capsys.readouterr().err)
+    assert 'other is not a generator checkpoint' in (error := capsys.readouterr().err)
     assert 'shipped weights are tiny' in error and not (tmp_path / 'y.onnx').exists()
 
 
@@ -229,7 +229,7 @@ def test_other_networks_are_refused_by_name(tmp_path):
     (['-o', 'x.onnx'], 'must end in .safetensors; or give --onnx'),
     (['-o', 'x.onnx', '--onnx', '--half'], '--half stores float16, which --onnx does not'),
     (['-o', 'x.onnx', '--onnx', '--raw'], 'one set of weights'),
-    (['-o', 'x.safetensors'], 'is exported already'),
+    (['-o', 'x.safetensors'], 'is already exported'),
 ])
 def test_arguments_that_do_not_go_together(files, arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

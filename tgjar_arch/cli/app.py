@@ -1,4 +1,4 @@
-"""`tgjar app`: a page in the browser to restore pictures one by one, on this machine alone."""
+"""`tgjar app`: opens a page in the browser to restore pictures one by one, on this machine alone."""
 
 import argparse
 import sys
@@ -13,11 +13,13 @@ MAX_MEGABYTES = 20
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='tgjar app', description=__doc__.partition(': ')[2],
+    parser = argparse.ArgumentParser(prog='tgjar app',
+                                     description='Open a page in the browser to restore pictures one by one, on this '
+                                     'machine alone.',
                                      epilog="Needs Gradio: pip install 'tgjar[app]'. Ctrl-C ends it.")
     arguments.add_weights(parser)
     parser.add_argument('--host', default='127.0.0.1', metavar='ADDRESS',
-                        help='address to listen at; 0.0.0.0 lets the whole network in (default: %(default)s)')
+                        help='address to listen on; 0.0.0.0 lets the whole network in (default: %(default)s)')
     parser.add_argument('--port', type=arguments.port, metavar='N', help='default: the first free one from 7860 up')
     arguments.add_max_pixels(parser, MAX_PIXELS)
     parser.add_argument('--max-megabytes', type=arguments.positive_int, default=MAX_MEGABYTES, metavar='N',
@@ -25,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_device(parser)
     parser.add_argument('--browser', action='store_true', help='open the page in a browser')
     parser.add_argument('--share', action='store_true',
-                        help="let everyone in who knows a public address, through Gradio's servers; off by default")
+                        help="let in everyone who knows a public address, through Gradio's servers; off by default")
     return parser
 
 

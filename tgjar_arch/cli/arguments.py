@@ -104,4 +104,4 @@ def add_self_ensemble(parser: Parser, note: str = SELF_ENSEMBLE) -> None:
 
 def add_device(parser: Parser) -> None:
     """`--device`."""
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the GPU if there is one')
+    parser.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')

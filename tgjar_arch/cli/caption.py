@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--max-tokens', type=arguments.positive_int, default=30, metavar='N',
                         help='longest caption, in tokens of the model (default: %(default)s)')
     arguments.add_device(parser)
-    parser.add_argument('--overwrite', action='store_true', help='write text files anew; otherwise they are kept')
+    parser.add_argument('--overwrite', action='store_true', help='write text files again; otherwise they are kept')
     parser.add_argument('--quiet', action='store_true', help='no progress bar')
     return parser
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
     for path, reason in failed.items():
         print(f'failed: {path}: {reason}', file=sys.stderr)
-    already = f', {kept} have captions already' if kept else ''
+    already = f', {kept} already have captions' if kept else ''
     print(f'{args.folder}: {done} described{already}, {len(failed)} failed')
     return 1 if failed else 0
 

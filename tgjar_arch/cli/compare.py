@@ -10,9 +10,10 @@ from tgjar_arch.cli import arguments
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='tgjar compare', description=__doc__.partition(': ')[2],
-        epilog='Words that the captions do not share are red. Exit code: 0 drawn, 2 not. Example: tgjar compare '
-        'bird.jpg --captions "a red bird" "a blue bird" "" -o grid.png')
+        prog='tgjar compare',
+        description="Draw what several captions make of one JPEG file (the paper's Figure 8).",
+        epilog='Words that the captions do not share are drawn in red. Exit code: 0 drawn, 2 not. Example: tgjar '
+        'compare bird.jpg --captions "a red bird" "a blue bird" "" -o grid.png')
     parser.add_argument('file', type=Path, metavar='FILE', help='a JPEG file')
     parser.add_argument('--captions', nargs='+', required=True, metavar='TEXT',
                         help='one picture is restored with each; "" is no caption')
@@ -24,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='window that is enlarged below: X Y W H in pixels; auto: where JPEG lost most; none '
                         '(default: auto with --original, else none)')
     parser.add_argument('--dpi', type=arguments.positive_int, default=300, metavar='N',
-                        help='device pixels an inch, the size in print (default: %(default)s)')
+                        help='pixels per inch, which sets the size in print (default: %(default)s)')
     arguments.add_max_pixels(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace a figure that is already there')
     arguments.add_tile(parser)

@@ -11,7 +11,8 @@ from tgjar_arch.jpeg.settings import CHROMA
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='tgjar compress', description=__doc__,
+        prog='tgjar compress',
+        description='Write JPEG files that carry their captions (paper, section 4.7).',
         epilog='Captions: --caption, else what the file itself says (JPEG comment, XMP, EXIF, PNG text), else a text '
         'file beside it, else metadata.jsonl in its folder or above, up to the input, else none. Every viewer opens '
         'the result; `tgjar restore` finds the caption in it. Exit code: 0 all written, 1 some failed, 2 nothing could '
@@ -21,10 +22,10 @@ def _parser() -> argparse.ArgumentParser:
                         help='a .jpg file, or a folder (always for several images)')
     parser.add_argument('--qf', type=arguments.quality_factor, required=True, metavar='Q',
                         help='JPEG quality factor, 1 (worst) to 100; restore with weights trained for it')
-    parser.add_argument('--caption', metavar='TEXT', help='what the picture shows; for every image of the input')
+    parser.add_argument('--caption', metavar='TEXT', help='what the picture shows, for every image')
     parser.add_argument('--chroma', choices=CHROMA, default='4:2:0', help='subsampling (default: %(default)s)')
     parser.add_argument('--max-side', type=arguments.positive_int, metavar='N',
-                        help='reduce pictures whose longer side is above N pixels')
+                        help='reduce pictures whose longer side has more than N pixels')
     parser.add_argument('--strip', action='store_true',
                         help='leave out EXIF data (camera, place, time) and the colour profile; colours become sRGB')
     arguments.add_max_pixels(parser)

@@ -1,5 +1,4 @@
-"""`tgjar demo`: restores eight photographs from JPEG at quality 1 with the shipped weights and draws the result; with
---train the whole way on them, on the CPU, in a few minutes: vocabulary, training, export, restoration."""
+"""`tgjar demo`: restores eight photographs from JPEG at quality 1; --train trains a small model first."""
 
 import argparse
 import sys
@@ -12,14 +11,18 @@ from tgjar_arch.weights.shipped import find_weights, shipped
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='tgjar demo', description=__doc__.partition(': ')[2])
-    parser.add_argument('-o', '--output', type=Path, default=Path('demo_output'), help='folder for everything it makes')
+    parser = argparse.ArgumentParser(prog='tgjar demo', description='Restore eight photographs from JPEG at quality 1 '
+                                     'with the shipped weights, and draw the result. With --train, first train a small '
+                                     'model on them, on the CPU, in a few minutes: vocabulary, training, export, '
+                                     'restoration.')
+    parser.add_argument('-o', '--output', type=Path, default=Path('demo_output'), metavar='FOLDER',
+                        help='folder for everything it makes (default: %(default)s)')
     parser.add_argument('--train', action='store_true',
                         help='train a small model on the photographs first, instead of taking the shipped weights')
     parser.add_argument('--iterations', nargs=2, type=arguments.positive_int, metavar=('STAGE1', 'STAGE2'),
-                        help='train for as many iterations (--train); default: as the option files say')
+                        help='train for this many iterations (--train); default: see the option files')
     parser.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='change stage 2 (--train), as BasicSR does, e.g. network_g:num_feat=16')
+                        help='change options of stage 2 (--train), as `tgjar train` does, e.g. network_g:num_feat=16')
     return parser
 
 

@@ -1,4 +1,4 @@
-"""`tgjar doctor [--fix]`: is everything in place? --fix mends the installed BasicSR, so that its stock scripts run."""
+"""`tgjar doctor [--fix]`: is everything in place? --fix repairs the installed BasicSR, so that its own scripts run."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ _WORKING_IMPORT = b'from torchvision.transforms.functional import rgb_to_graysca
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the state of the installation. Returns 0 when all is in order, else 1, after saying what to do."""
-    parser = argparse.ArgumentParser(prog='tgjar doctor', description=__doc__)
+    parser = argparse.ArgumentParser(prog='tgjar doctor', description='Check whether everything is in place.')
     parser.add_argument('--fix', action='store_true',
-                        help="write the import fix of BasicSR's master branch into the installed BasicSR")
+                        help='repair an import of the installed BasicSR, as its master branch does, so that its own '
+                        'scripts run')
     arguments = parser.parse_args(argv)
     to_do = []
     if arguments.fix:
         try:
             print(fix_import(degradations_file()))
         except OSError as error:
-            to_do.append(f'The import of BasicSR was not mended: {error}. Run this as the owner of that file; '
+            to_do.append(f'The import of BasicSR was not repaired: {error}. Run this as the owner of that file; '
                          '`tgjar train` and `tgjar test` work without.')
 
     _say('tgjar', f'{VERSION}  {Path(tgjar_arch.__file__).parent}')
@@ -120,7 +121,7 @@ def fix_import(path: Path) -> str:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return f'Mended the import of BasicSR in {path}.'
+    return f'Repaired the import of BasicSR in {path}.'
 
 
 def stock_import_error() -> str | None:

@@ -1,4 +1,4 @@
-"""`tgjar evaluate`: restores and measures a test set by several methods, and sets tables in the paper's form."""
+"""`tgjar evaluate`: restores and measures a test set with several methods, and writes tables like the paper's."""
 
 from __future__ import annotations
 
@@ -15,62 +15,71 @@ from tgjar_arch.evaluation.paper import CHOICES, guess_dataset
 if TYPE_CHECKING:
     from tgjar_arch.figures.zoom import Zoom
 
+_DESCRIPTION = """\
+Restore and measure a test set with several methods, and write tables like the paper's."""
 _METHODS = """\
 methods:
   JPEG                          the JPEG files themselves
-  FBCNN=results/.../cub_qf1     a folder of restored pictures, named like the originals (BasicSR's ending is found)
-  TGJAR=tgjar_cub.safetensors   weights of `tgjar export`; captions are those beside the originals
+  FBCNN=results/.../cub_qf1     a folder of restored pictures, named like the originals (BasicSR's suffix may follow)
+  TGJAR=tgjar_cub.safetensors   weights of `tgjar export`; the captions are those beside the originals
   TGJAR=tgjar_universal         weights that come with tgjar, by name (`tgjar doctor` lists them)
   EDSR=options/baselines/test_edsr_cub.yml   a test option file: its networks and weights
   {qf} in a path stands for the quality factor; or name each: TGJAR@1=first.safetensors, TGJAR@5=second.safetensors
 
-Exit code: 0 all was measured, 1 something was left out and is listed, 2 nothing could be started."""
+Exit code: 0 everything was measured, 1 something was left out and is listed, 2 nothing could be started."""
 
 _SHOWN = 20  # of what was left out, on the screen
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='tgjar evaluate', description=__doc__, epilog=_METHODS,
+    parser = argparse.ArgumentParser(prog='tgjar evaluate', description=_DESCRIPTION, epilog=_METHODS,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('images', nargs='?', help='folder (or *.lmdb) of originals, with captions as for training')
     parser.add_argument('-o', '--output', type=Path, default=Path('results/evaluate'),
-                        help='folder for tables, scores and restored pictures (%(default)s)')
+                        help='folder for tables, scores and restored pictures (default: %(default)s)')
     parser.add_argument('--method', action='append', metavar='NAME[=PATH]',
-                        help='a row of the tables, see below; may be given several times (JPEG)')
-    parser.add_argument('--qf', type=arguments.quality_factor, nargs='+', default=[1], help='JPEG quality factors (1)')
+                        help='a row of the tables, see below; may be given several times (default: JPEG)')
+    parser.add_argument('--qf', type=arguments.quality_factor, nargs='+', default=[1], metavar='Q',
+                        help='JPEG quality factors (default: 1)')
     parser.add_argument('--metrics', nargs='+', metavar='METRIC', choices=METRICS,
-                        help=f'of {", ".join(METRICS)}; by default {", ".join(DEFAULT_METRICS)}, as far as '
-                             'packages and weights are there')
+                        help=f'of {", ".join(METRICS)}; default: those of {", ".join(DEFAULT_METRICS)} '
+                             'whose packages and weights are there')
     parser.add_argument('--caption-rows', nargs='+', choices=CAPTION_KINDS, default=['right'],
-                        help="give networks the image's own caption, another image's, none; a row for each (right)")
+                        help="give networks the image's own caption, another image's, none; a row for each "
+                             '(default: right)')
     arguments.add_self_ensemble(parser, 'repeat the rows of networks with the mean of the restored picture and its '
                                 'restored mirror image')
-    parser.add_argument('--text', metavar='FOLDER', help='captions, where they do not lie with the originals')
+    parser.add_argument('--text', metavar='FOLDER',
+                        help='folder of the captions, if they do not lie with the originals')
     parser.add_argument('--paper', choices=(*CHOICES, 'none'),
-                        help="the paper's figures to stand beside ours; by default those of the data set that the path "
-                             'names, if it is of a test set, such as data/cub/test')
+                        help="the paper's figures to show beside ours (default: those of the data set that the path "
+                             'names, if it is a test set, such as data/cub/test)')
     parser.add_argument('--crop', type=arguments.number_from(int, 0, 'a number of pixels, or 0 for whole images'),
-                        help='centre of the originals in pixels, 0 for all (256; Kodak: all)')
-    parser.add_argument('--max-images', type=arguments.positive_int, help='this many, evenly spread over all')
-    parser.add_argument('--seed', type=int, default=0, help='of the wrong captions (0)')
+                        metavar='PIXELS',
+                        help='side of the centre that is cut out of the originals, 0 for all of them (default: 256; '
+                        'Kodak: 0)')
+    parser.add_argument('--max-images', type=arguments.positive_int, metavar='N',
+                        help='use this many, evenly spread over all')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the wrong captions (default: %(default)s)')
     arguments.add_device(parser)
     parser.add_argument('--overwrite', action='store_true', help='restore again what is already there')
     parser.add_argument('--originals', action='store_true',
                         help="write the originals as they were compared to OUTPUT/originals, for BasicSR's "
-                             'scripts/metrics and other tools; those of an earlier run go')
+                             'scripts/metrics and other tools; those of an earlier run are removed')
     parser.add_argument('--figure', nargs='+', metavar='IMAGE',
                         help='draw these images, or this number of them, as PDF and PNG: a row an image, a column a '
                              "method (the paper's Figures 4, 6, 7)")
     parser.add_argument('--captions', nargs='+', metavar='TEXT',
-                        help='draw instead what methods that take text make of the one image of --figure by each of '
+                        help='draw instead what methods that take text make of the one image of --figure with each of '
                              "these texts (the paper's Figure 8); \"\" is none")
     parser.add_argument('--zoom', nargs='+', metavar='PIXELS',
                         help='window that is enlarged in the figures: X Y W H in pixels, four numbers for all images '
-                             'or for each in turn; auto: where JPEG lost most; none (auto, with --captions none)')
+                             'or for each in turn; auto: where JPEG lost most; none (default: auto; with '
+                             '--captions: none)')
     parser.add_argument('--table5', type=arguments.positive_int, nargs='?', const=256, metavar='SIZE',
-                        help="parameters, FLOP and seconds of the paper's networks for a picture of SIZE (256) pixels; "
-                             'works without a test set')
-    parser.add_argument('--slow', action='store_true', help='time RNAN at SIZE on a CPU too: minutes')
+                        help="parameters, FLOP and seconds of the paper's networks for a picture of SIZE x SIZE pixels "
+                             '(default: 256); works without a test set')
+    parser.add_argument('--slow', action='store_true', help='time RNAN at SIZE on a CPU too, which takes minutes')
     parser.add_argument('--quiet', action='store_true', help='no progress bars')
     return parser
 

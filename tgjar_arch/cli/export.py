@@ -1,4 +1,4 @@
-"""`tgjar export`: a training checkpoint becomes one file with weights, tokenizer and configuration.
+"""`tgjar export`: turns a training checkpoint into one file with weights, tokenizer and configuration.
 
 The file is a .safetensors, which `tgjar restore` reads, or with --onnx an ONNX graph for onnxruntime.
 """
@@ -15,20 +15,25 @@ from tgjar_arch.weights.shipped import shipped
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='tgjar export', description=__doc__)
+    parser = argparse.ArgumentParser(prog='tgjar export',
+                                     description='Turn a training checkpoint into one file with weights, tokenizer and '
+                                     'configuration: a .safetensors, which `tgjar restore` reads, or with --onnx an '
+                                     'ONNX graph for onnxruntime.')
     parser.add_argument('checkpoint', type=Path,
                         help='experiments/NAME (its newest checkpoint) or .../models/net_g_ITER.pth; with --onnx also '
                              'a .safetensors file exported earlier, or the name of shipped weights')
     parser.add_argument('-o', '--output', type=Path, required=True, help='file to write, .safetensors or .onnx')
     parser.add_argument('--onnx', action='store_true',
                         help="write an ONNX graph of generator and text encoder (needs pip install 'tgjar[onnx]')")
-    parser.add_argument('--raw', action='store_true', help='the weights themselves, not their moving average')
+    parser.add_argument('--raw', action='store_true', help='take the weights themselves, not their moving average')
     parser.add_argument('--without-text', action='store_true', help='leave the text encoder out: no captions later')
-    parser.add_argument('--half', action='store_true', help='store as float16: half the size; not with --onnx')
-    parser.add_argument('--max-qf', type=arguments.quality_factor, metavar='Q', help='the best JPEG quality, 1 to 100, that these weights '
-                        'still gain on; `tgjar restore` leaves better files as they are. Not with --onnx')
-    parser.add_argument('--source', default='', metavar='TEXT', help='how the weights were made, one line of at most '
-                        '500 characters that the file keeps; not with --onnx')
+    parser.add_argument('--half', action='store_true', help='store as float16, which halves the size; not with --onnx')
+    parser.add_argument('--max-qf', type=arguments.quality_factor, metavar='Q',
+                        help='the best JPEG quality, 1 to 100, at which these weights still gain; `tgjar restore` '
+                        'leaves better files as they are. Not with --onnx')
+    parser.add_argument('--source', default='', metavar='TEXT',
+                        help='how the weights were made, one line of at most 500 characters that the file keeps; not '
+                        'with --onnx')
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     return parser
 
@@ -57,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.onnx and args.raw and checkpoint.suffix == '.safetensors':
         parser.error(f'{checkpoint} has one set of weights; --raw chooses among those of a checkpoint')
     if not args.onnx and checkpoint.suffix == '.safetensors':
-        parser.error(f'{checkpoint} is exported already; name a checkpoint, or give --onnx')
+        parser.error(f'{checkpoint} is already exported; name a checkpoint, or give --onnx')
     if args.output.exists() and not args.overwrite:
-        parser.error(f'{args.output} exists; give --overwrite to replace it')
+        parser.error(f'{args.output} already exists; give --overwrite to replace it')
     from tgjar_arch.weights.collect import gather
     from tgjar_arch.weights.file import write_weights
 

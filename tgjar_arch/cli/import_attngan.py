@@ -1,4 +1,4 @@
-"""`tgjar import-attngan`: AttnGAN's published text and image encoder become checkpoints of ours, vocabulary inside."""
+"""`tgjar import-attngan`: turns AttnGAN's published encoders and vocabulary into checkpoints of ours."""
 
 import argparse
 import sys
@@ -11,15 +11,16 @@ from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='tgjar import-attngan', description=__doc__,
-        epilog='Name the results in an option file: tokenizer.json in every dataset, the others as path: '
+        prog='tgjar import-attngan',
+        description="Turn AttnGAN's published text and image encoders into checkpoints of ours, with the vocabulary.",
+        epilog='Then name the results in an option file: tokenizer.json in every dataset, the others under path: as '
                'pretrain_network_t and pretrain_network_i.')
     parser.add_argument('--text-encoder', type=Path, required=True, metavar='PTH', help='text_encoder200.pth')
     parser.add_argument('--image-encoder', type=Path, required=True, metavar='PTH', help='image_encoder200.pth')
     parser.add_argument('--captions', type=Path, required=True, metavar='PICKLE', help='captions.pickle')
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FOLDER', help='where to write')
     parser.add_argument('--max-words', type=arguments.positive_int, default=DEFAULT_MAX_WORDS, metavar='T',
-                        help=f'words kept of a caption ({DEFAULT_MAX_WORDS}, as for birds; 15 for COCO)')
+                        help='words kept of a caption (default: %(default)s, as for birds; 15 for COCO)')
     parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     return parser
 
@@ -37,13 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         if existing and not args.overwrite:
-            raise ValueError(f'{args.output / existing[0]} exists; to replace it, give --overwrite.')
+            raise ValueError(f'{args.output / existing[0]} already exists; to replace it, give --overwrite.')
         unreachable = convert(args.text_encoder, args.image_encoder, args.captions, args.output, args.max_words)
     except (OSError, ValueError) as error:
         print(f'tgjar import-attngan: {error}', file=sys.stderr)
         return 1
     if unreachable:
-        print(f'{len(unreachable)} words can stand in no caption, e.g. {unreachable[:3]}; their ids are kept')
+        print(f'{len(unreachable)} words cannot occur in a caption, e.g. {unreachable[:3]}; their ids are kept')
     for name in names:
         print(f'wrote {args.output / name}')
     return 0

@@ -47,7 +47,7 @@ def read_words(path: Path) -> list[str]:
         raise ValueError(f'{path} asks for {error}, which a vocabulary does not need: the file is refused, since such '
                          'a pickle can run any program.') from error
     except Exception as error:  # a damaged pickle raises almost anything
-        raise ValueError(f'{path} is no readable pickle ({type(error).__name__}: {error}).') from error
+        raise ValueError(f'{path} is not a readable pickle ({type(error).__name__}: {error}).') from error
     expected = f"{path} must hold AttnGAN's [train captions, test captions, ixtoword, wordtoix]"
     if not isinstance(content, list | tuple) or len(content) != 4 or not isinstance(content[2], dict):
         raise ValueError(f'{expected}, but is something else.')
@@ -93,14 +93,14 @@ def read_image_encoder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _read_state(path: Path) -> dict[str, Tensor]:
     content = load_checkpoint(path)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path} is no state dict of tensors by name, as AttnGAN's checkpoints are.")
+        raise ValueError(f"{path} is not a state dict of named tensors, as AttnGAN's checkpoints are.")
     # `module.` stands in files of a network that was trained on several GPUs.
     return {key.removeprefix('module.'): value for key, value in content.items()}
 
 
 def _tensor(state: dict[str, Tensor], key: str, dims: int, path: Path) -> Tensor:
     if key not in state or state[key].ndim != dims:
-        raise ValueError(f'{path} has no tensor {key} of {dims} dimensions, but {", ".join(list(state)[:3])}; give '
+        raise ValueError(f'{path} has no tensor {key} of {dims} dimensions; it has {", ".join(list(state)[:3])}. Give '
                          "AttnGAN's text_encoderN.pth and image_encoderN.pth.")
     return state[key]
 
@@ -111,7 +111,7 @@ def _check_fit(options: dict[str, Any], state: dict[str, Tensor], path: Path) ->
         net: nn.Module = _NETWORKS[options['type']](**arguments)
     wanted = net.state_dict()
     for names, verb in (([key for key in wanted if key not in state], 'lacks'),
-                        ([key for key in state if key not in wanted], 'has besides')):
+                        ([key for key in state if key not in wanted], 'also has')):
         if names:
             raise ValueError(f'{path} does not fit {options["type"]}: it {verb} {len(names)} tensors, e.g. '
                              f'{", ".join(names[:3])}.')
@@ -135,7 +135,7 @@ def convert(text_encoder: Path, image_encoder: Path, captions: Path, output: Pat
     options_i, state_i = read_image_encoder(image_encoder)
     if len(words) + 1 != options_t['vocab_size']:
         raise ValueError(f'{captions} has {len(words) + 1} words, {END} included, but the embedding of {text_encoder} '
-                         f'has {options_t["vocab_size"]} rows; they are of different data sets.')
+                         f'has {options_t["vocab_size"]} rows; they belong to different data sets.')
     if options_t['text_dim'] != options_i['text_dim']:
         raise ValueError(f'{text_encoder} has features of dimension {options_t["text_dim"]}, {image_encoder} of '
                          f'{options_i["text_dim"]}; they were not trained together.')

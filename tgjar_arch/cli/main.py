@@ -10,22 +10,22 @@ from collections.abc import Sequence
 from tgjar_arch.version import VERSION
 
 COMMANDS = {  # name: (module, or module:function where that is not `main`; what it does in one line)
-    'train': ('tgjar_arch.cli.train:train', "train from an option file, by BasicSR's trainer"),
-    'test': ('tgjar_arch.cli.train:test', "restore and measure the test sets of an option file, by BasicSR's tester"),
+    'train': ('tgjar_arch.cli.train:train', "train from an option file, with BasicSR's trainer"),
+    'test': ('tgjar_arch.cli.train:test', "restore and measure the test sets of an option file, with BasicSR's tester"),
     'prepare': ('tgjar_arch.cli.prepare', 'turn CUB, Oxford-102, COCO or Kodak into folders to train and test on'),
-    'caption': ('tgjar_arch.cli.caption', 'write captions beside images, by an image-captioning model'),
+    'caption': ('tgjar_arch.cli.caption', 'write captions beside images, with an image-captioning model'),
     'vocab': ('tgjar_arch.cli.vocab', 'build the vocabulary (tokenizer.json) from captions'),
     'import-attngan': ('tgjar_arch.cli.import_attngan', "turn AttnGAN's encoders into ours"),
     'export': ('tgjar_arch.cli.export', 'turn a training checkpoint into one .safetensors or ONNX file'),
-    'unpack': ('tgjar_arch.cli.unpack', 'turn such a file, or shipped weights, into checkpoints for more training'),
+    'unpack': ('tgjar_arch.cli.unpack', 'turn such a file, or shipped weights, into checkpoints to train further'),
     'restore': ('tgjar_arch.cli.restore', 'restore JPEG files, with captions if there are any'),
     'compare': ('tgjar_arch.cli.compare', 'draw what several captions make of one JPEG file'),
-    'evaluate': ('tgjar_arch.cli.evaluate', "measure methods on a test set, in tables of the paper's form"),
+    'evaluate': ('tgjar_arch.cli.evaluate', "measure methods on a test set, in tables like the paper's"),
     'compress': ('tgjar_arch.cli.compress', 'write JPEG files that carry their captions'),
-    'app': ('tgjar_arch.cli.app', 'serve a page in the browser that restores pictures one by one'),
-    'demo': ('tgjar_arch.cli.demo', 'restore photographs and draw the result; --train: train small on the CPU before'),
+    'app': ('tgjar_arch.cli.app', 'open a page in the browser to restore pictures one by one'),
+    'demo': ('tgjar_arch.cli.demo', 'restore photographs and draw the result; --train: train a small model first'),
     'schema': ('tgjar_arch.cli.schema', 'write the JSON schema by which editors check option files'),
-    'doctor': ('tgjar_arch.cli.doctor', 'check the installation; --fix mends the installed BasicSR'),
+    'doctor': ('tgjar_arch.cli.doctor', 'check the installation; --fix repairs the installed BasicSR'),
 }
 
 

@@ -27,7 +27,7 @@ from basicsr.utils.registry import (
 
 import tgjar_arch
 from tgjar_arch.datasets import paired_image_text_dataset
-from tgjar_arch.jpeg.codec import CHROMA
+from tgjar_arch.jpeg.settings import CHROMA
 from tgjar_arch.metrics.fid import SET_METRICS
 from tgjar_arch.models import damsm_model, tgjar_model
 from tgjar_arch.option_checks import PATH, PATH_OF_NETWORK, TRAIN, VAL

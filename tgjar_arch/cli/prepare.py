@@ -1,4 +1,4 @@
-"""`tgjar prepare`: turns CUB, Oxford-102, COCO or Kodak as published into folders to train and test on."""
+"""`tgjar prepare`: turns the published CUB, Oxford-102, COCO or Kodak into folders to train and test on."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ LAYOUTS = {
     'cub': 'CUB-200-2011: SOURCE has CUB_200_2011/ and text/ (captions). Cropped around the bird as by AttnGAN.',
     'oxford102': 'Oxford-102 flowers: SOURCE has jpg/ and text_c10/ (captions).',
     'coco': 'COCO captions: SOURCE has annotations/captions_{train,val}2017.json, train2017/ and val2017/ (or 2014).',
-    'kodak': "Kodak: SOURCE has kodim01.png to kodim24.png. They stay whole and get the paper's captions.",
+    'kodak': "Kodak: SOURCE has kodim01.png to kodim24.png. They are not cropped, and get the paper's captions.",
 }
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='tgjar prepare',
-        description='Turn a data set as it is published into one folder a split, with images and metadata.jsonl.',
-        epilog='Run it again to go on after an interruption or a repair: what is finished is kept. Exit code: 0 all '
+        description='Turn a published data set into one folder a split, with images and metadata.jsonl.',
+        epilog='Run it again after an interruption or a repair: what is finished is kept. Exit code: 0 all '
                'prepared, 1 some images failed (they are listed), 2 nothing could be started. '
                'Example: tgjar prepare cub downloads/birds -o data/cub')
     commands = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
@@ -56,11 +56,11 @@ def _parser() -> argparse.ArgumentParser:
                                  default=SIZE, metavar='PIXELS',
                                  help='length of the shorter side (default: %(default)s)')
         command.add_argument('--format', choices=FORMATS, default='png',
-                             help='of the images (default: %(default)s; the others are smaller, and not lossless)')
+                             help='of the images (default: %(default)s; the others are smaller but lossy)')
         command.add_argument('--quality', type=arguments.quality_factor, metavar='1-100',
                              help=f'of webp and jpg (default: {QUALITY})')
         command.add_argument('--lmdb', action='store_true', help="also write BasicSR's lmdb, FOLDER/train.lmdb, ...")
-        command.add_argument('--subset', action='store_true', help='accept any number of images')
+        command.add_argument('--subset', action='store_true', help='accept an incomplete data set')
         command.add_argument('--jobs', type=arguments.positive_int, default=os.cpu_count() or 1, metavar='N',
                              help='processes (default: one a core)')
         command.add_argument('--quiet', action='store_true', help='no progress bar')

@@ -13,7 +13,7 @@ from tgjar_arch.weights.shipped import DEFAULT_MAX_QF
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='tgjar restore', description=__doc__.partition(': ')[2],
+        prog='tgjar restore', description='Restore badly compressed pictures with the help of captions.',
         epilog='Captions: --caption, else what the file itself says (JPEG comment, XMP, EXIF, PNG text), else a text '
         'file beside it (bird.jpg, bird.txt), else metadata.jsonl in its folder or above, up to the input, else '
         '--auto-caption, else none. '

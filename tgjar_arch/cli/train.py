@@ -42,9 +42,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
                         help='pytorch under torchrun, which starts '
                         f'`-m tgjar_arch {command} -opt FILE --launcher pytorch`')
-    parser.add_argument('--auto_resume', action='store_true', help='go on from the newest state, if there is one')
+    parser.add_argument('--auto_resume', action='store_true', help='resume from the newest state, if there is one')
     parser.add_argument('--debug', action='store_true', help='log every iteration, validate every 8; show tracebacks')
-    parser.add_argument('--local_rank', type=int, default=0, help='set by the launcher')
+    parser.add_argument('--local_rank', type=int, default=0, metavar='N', help='set by the launcher')
     parser.add_argument('--force_yml', nargs='+', default=[], metavar='SECTION:KEY=VALUE',
                         help='change options of the file, for example train:optim_g:lr=2e-4 train:gan_opt=~')
     return parser

@@ -1,6 +1,6 @@
 """`tgjar unpack`: the reverse of `tgjar export`, so that training can go on from shipped or exported weights.
 
-Writes net_g_latest.pth and, of weights that take captions, net_t_latest.pth and tokenizer.json.
+Writes net_g_latest.pth and, for weights that take captions, net_t_latest.pth and tokenizer.json.
 """
 
 import argparse
@@ -14,14 +14,16 @@ from tgjar_arch.weights.shipped import find_weights
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='tgjar unpack', description=__doc__,
-        epilog='Name the results in an option file: tokenizer.json in every dataset, the others as path: '
-               'pretrain_network_g and pretrain_network_t; network_g and network_t as the command prints them. '
-               'max_qf and source, if the file says them, are for --max-qf and --source of tgjar export.')
+        prog='tgjar unpack',
+        description='The reverse of `tgjar export`, so that training can go on from shipped or exported weights. '
+        'Writes net_g_latest.pth and, for weights that take captions, net_t_latest.pth and tokenizer.json.',
+        epilog='Then name the results in an option file: tokenizer.json in every dataset, the others under path: as '
+               'pretrain_network_g and pretrain_network_t; copy network_g and network_t from what the command prints. '
+               'If it prints max_qf and source too, they are for --max-qf and --source of tgjar export.')
     parser.add_argument('weights', help='a .safetensors file of tgjar export, or the name of shipped weights')
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FOLDER', help='where to write')
     parser.add_argument('--text-norm', metavar='IMAGES',
-                        help='turn weights trained without text_norm into some for a generator with it, by the '
+                        help='turn weights trained without text_norm into weights for a generator with it, using the '
                              'captions of this folder of images')
     parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     return parser
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         if existing and not args.overwrite:
-            raise ValueError(f'{existing[0]} exists; to replace it, give --overwrite.')
+            raise ValueError(f'{existing[0]} already exists; to replace it, give --overwrite.')
         content = read_weights(find_weights(args.weights))
         if args.text_norm:
             from tgjar_arch.datasets.captions import read_captions

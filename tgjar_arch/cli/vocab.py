@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if output.is_dir():
         return _fail(f'{output} is a folder; name a file, such as {output / "tokenizer.json"}.')
     if output.exists() and not args.overwrite:
-        return _fail(f'{output} exists, and weights trained with it would no longer fit another; to replace it, give '
+        return _fail(f'{output} already exists, and weights trained with it would not fit another; to replace it, give '
                      '--overwrite.')
 
     from tgjar_arch.datasets.captions import iter_captions

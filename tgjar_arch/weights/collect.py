@@ -52,8 +52,8 @@ def find_checkpoint(path: Path) -> Path:
     if not path.is_dir():
         if not path.name.startswith('net_g_'):
             names = f' (shipped weights are {", ".join(shipped())})' if shipped() else ''
-            raise ValueError(f'{path} is no generator checkpoint; name experiments/NAME, or its models/net_g_ITER.pth'
-                             f'{names}.')
+            raise ValueError(f'{path} is not a generator checkpoint; name experiments/NAME, or its '
+                             f'models/net_g_ITER.pth{names}.')
         return path
     found = [*path.glob('net_g_*.pth'), *path.glob('models/net_g_*.pth')]
     if not found:

@@ -1,0 +1,51 @@
+"""`restore_file`: one file from Python, as `tgjar restore` restores it, and without a word on the terminal."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.photo_files import exif, picture
+from tests.restoration.test_attention import CAPTION, weights  # noqa: F401  a fixture
+from tgjar_arch.cli import restore
+from tgjar_arch.restoration.file import RestoreSettings, restore_file
+from tgjar_arch.restoration.restorer import Restorer
+
+
+@pytest.fixture
+def restorer(weights: Path) -> Restorer:  # noqa: F811
+    return Restorer.from_pretrained(weights, 'cpu')
+
+
+def test_it_is_what_the_command_writes(tmp_path: Path, weights: Path, restorer: Restorer,  # noqa: F811
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / 'bird.jpg'
+    picture(120, 88).save(source, quality=5, exif=exif(6), comment=CAPTION)
+    done = []
+    report = restore_file(restorer, source, tmp_path / 'a.png', RestoreSettings(text_strength=2., tile=64),
+                          progress=lambda *count: done.append(count))
+    assert capsys.readouterr() == ('', '') and done[-1] == (4, 4)
+    assert report.caption == (CAPTION, 'JPEG comment') and report.skipped == ''
+    assert report.description.startswith('JPEG quality 5') and report.is_jpeg and not report.is_deep
+    assert restore.main([str(source), '-o', str(tmp_path / 'b.png'), '--weights', str(weights), '--text-strength', '2',
+                         '--tile', '64', '--device', 'cpu', '--quiet']) == 0
+    assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
+
+
+@pytest.mark.parametrize(('settings', 'skipped'), [
+    (RestoreSettings(), False), (RestoreSettings(max_qf=40), True), (RestoreSettings(max_qf=40, force=True), False)])
+def test_what_is_not_badly_compressed(tmp_path: Path, restorer: Restorer, settings: RestoreSettings,
+                                      skipped: bool) -> None:
+    picture().save(tmp_path / 'good.jpg', quality=90)
+    report = restore_file(restorer, tmp_path / 'good.jpg', tmp_path / 'a.png', settings)
+    assert bool(report.skipped) is skipped is (not (tmp_path / 'a.png').exists())
+    assert (report.caption is None) is skipped
+
+
+def test_the_caption_of_the_settings_goes_before_the_files(tmp_path: Path, restorer: Restorer) -> None:
+    picture().save(tmp_path / 'bird.jpg', quality=5, comment=CAPTION)
+    report = restore_file(restorer, tmp_path / 'bird.jpg', tmp_path / 'a.png', RestoreSettings(caption=''))
+    assert report.caption.text == ''
+    expected = restorer(np.asarray(Image.open(tmp_path / 'bird.jpg')))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / 'a.png')), expected)
