@@ -25,7 +25,7 @@ def test_it_is_what_the_command_writes(tmp_path: Path, weights: Path, restorer: 
     done = []
     report = restore_file(restorer, source, tmp_path / 'a.png', RestoreSettings(text_strength=2., tile=64),
                           progress=lambda *count: done.append(count))
-    assert capsys.readouterr() == ('', '') and done[-1] == (4, 4)
+    assert capsys.readouterr() == ('', '') and done[-1] == (8, 8)
     assert report.caption == (CAPTION, 'JPEG comment') and report.skipped == ''
     assert report.description.startswith('JPEG quality 5') and report.is_jpeg and not report.is_deep
     assert restore.main([str(source), '-o', str(tmp_path / 'b.png'), '--weights', str(weights), '--text-strength', '2',

@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     from torch import OutOfMemoryError
 
-    from tgjar_arch.cli.caption_run import describe_all, find_device, find_work
+    from tgjar_arch.cli.caption_run import describe_all, find_work
+    from tgjar_arch.cli.device import find_device
     from tgjar_arch.text.captioner import Captioner
 
     try:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
@@ -87,17 +86,3 @@ def describe_all(captioner: Captioner, files: list[Path], batch: int,
                     done += 1
             progress.update(len(files[start:start + batch]))
     return done, failed
-
-
-def find_device(name: str | None) -> torch.device:
-    """The device of that name, or by default the GPU if there is one.
-
-    Raises:
-        ValueError: if it is none, or is not on this machine.
-    """
-    try:
-        device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f'--device {name} cannot be used here: {str(error).splitlines()[0]}') from error
-    return device

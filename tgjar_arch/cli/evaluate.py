@@ -112,14 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, zoom: Sequence[Zoom]) -> int:
     """Do what the arguments say; returns the exit code."""
-    from tgjar_arch.cli.evaluate_run import (
-        EvaluateSettings,
-        check_device,
-        evaluate,
-        problem_line,
-        progress_bar,
-        write_tables,
-    )
+    from tgjar_arch.cli.device import find_device
+    from tgjar_arch.cli.evaluate_run import EvaluateSettings, evaluate, problem_line, progress_bar, write_tables
     from tgjar_arch.evaluation.scores import Scores
 
     def warn(line: str) -> None:
@@ -129,7 +123,7 @@ def _run(args: argparse.Namespace, zoom: Sequence[Zoom]) -> int:
     tables, notes, scores, draw = [], [], Scores(), None
     try:
         if args.device is not None:
-            check_device(args.device)
+            find_device(args.device)
         if args.images is not None:
             crop = args.crop
             if crop is None:  # as the test option files have it

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import torch
 from tqdm import tqdm
 
 from tgjar_arch.atomic_file import atomic
@@ -91,14 +90,6 @@ class Evaluation:
     notes: list[str]
     scores: Scores
     draw: Callable[[], list[Path]]
-
-
-def check_device(device: str) -> None:
-    """Raise ValueError if the device cannot be used here."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f'--device {device} cannot be used here: {str(error).splitlines()[0]}') from error
 
 
 def evaluate(settings: EvaluateSettings, progress: Progress, warn: Callable[[str], None]) -> Evaluation:
