@@ -26,7 +26,7 @@ def test_it_is_what_the_command_writes(tmp_path: Path, weights: Path, restorer: 
     report = restore_file(restorer, source, tmp_path / 'a.png', RestoreSettings(text_strength=2., tile=64),
                           progress=lambda *count: done.append(count))
     assert capsys.readouterr() == ('', '') and done[-1] == (8, 8)
-    assert report.caption == (CAPTION, 'JPEG comment') and report.skipped == ''
+    assert report.caption == (CAPTION, 'JPEG comment') and not report.skipped
     assert report.description.startswith('JPEG quality 5') and report.is_jpeg and not report.is_deep
     assert restore.main([str(source), '-o', str(tmp_path / 'b.png'), '--weights', str(weights), '--text-strength', '2',
                          '--tile', '64', '--device', 'cpu', '--quiet']) == 0
@@ -39,7 +39,7 @@ def test_what_is_not_badly_compressed(tmp_path: Path, restorer: Restorer, settin
                                       skipped: bool) -> None:
     picture().save(tmp_path / 'good.jpg', quality=90)
     report = restore_file(restorer, tmp_path / 'good.jpg', tmp_path / 'a.png', settings)
-    assert bool(report.skipped) is skipped is (not (tmp_path / 'a.png').exists())
+    assert report.skipped is skipped is (not (tmp_path / 'a.png').exists())
     assert (report.caption is None) is skipped
 
 

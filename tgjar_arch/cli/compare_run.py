@@ -57,7 +57,7 @@ def check_files(settings: CompareSettings) -> tuple[Photo, np.ndarray | None, Zo
 
     Raises:
         ImportError: if matplotlib is missing.
-        OSError: if a file cannot be read, or the output is there already.
+        OSError: if a file cannot be read, or the output is already there.
         ValueError: if a file or the window is not as it must be.
     """
     require_matplotlib()

@@ -84,7 +84,7 @@ class Outcome:
     Attributes:
         done: restored.
         kept: results of an earlier run, not restored again. kept_maps: files in the place of attention maps.
-        skipped: file -> why it was left as it is.
+        skipped: left as they are, because their quality is better than `max_qf`.
         failed: file -> what went wrong.
         no_jpeg: files whose JPEG quality cannot be read. deep: files with more than 8 bits a sample.
         unguided: no caption. unknown: a caption without any known word. cut: a caption that is too long.
@@ -93,7 +93,7 @@ class Outcome:
     done: int = 0
     kept: int = 0
     kept_maps: list[Path] = field(default_factory=list)
-    skipped: dict[Path, str] = field(default_factory=dict)
+    skipped: list[Path] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
     no_jpeg: list[Path] = field(default_factory=list)
     deep: list[Path] = field(default_factory=list)
@@ -229,8 +229,10 @@ def _restore(started: Started, job: Job, maps: Path | None, outcome: Outcome, qu
         report = restore_file(restorer, job.source, job.target, started.settings, job.root, started.captioner, progress,
                               check, draw)
     if report.skipped:
-        outcome.skipped[job.source] = report.skipped
-        tqdm.write(f'left as it is: {job.source}: {report.skipped}.', file=sys.stderr)
+        outcome.skipped.append(job.source)
+        tqdm.write(f'left as it is: {job.source}: {report.description}: better than --max-qf '
+                   f'{started.settings.max_qf}, restoring would harm it; --force does it all the same.',
+                   file=sys.stderr)
         return
     outcome.add(job.source, report, restorer)
     if not quiet:

@@ -51,14 +51,14 @@ class FileReport:
         caption: the caption, and where it is from; None if the file was left as it is.
         is_jpeg: whether its JPEG quality can be read.
         is_deep: whether it has more than 8 bits a sample.
-        skipped: why it was left as it is; '' if it was restored.
+        skipped: whether it was left as it is, because its quality is better than `max_qf`.
     """
 
     description: str
     caption: FoundCaption | None
     is_jpeg: bool
     is_deep: bool
-    skipped: str = ''
+    skipped: bool = False
 
 
 def caption_of(source: Path, photo: Photo, settings: RestoreSettings, root: Path | None = None,
@@ -102,11 +102,9 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     """
     photo = read_photo(source, settings.max_pixels)
     is_jpeg, is_deep = photo.jpeg is not None, photo.bit_depth > 8
-    if photo.jpeg is not None and settings.max_qf is not None and photo.jpeg.qf > settings.max_qf and (
-            not settings.force):
-        reason = (f'{describe(photo)}: better than --max-qf {settings.max_qf}, restoring would harm it; --force does '
-                  'it all the same')
-        return FileReport(describe(photo), None, is_jpeg, is_deep, reason)
+    too_good = photo.jpeg is not None and settings.max_qf is not None and photo.jpeg.qf > settings.max_qf
+    if too_good and not settings.force:
+        return FileReport(describe(photo), None, is_jpeg, is_deep, skipped=True)
     if check is not None:
         check(photo)
     caption = caption_of(source, photo, settings, root, captioner)
