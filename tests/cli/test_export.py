@@ -84,8 +84,8 @@ def test_quality_limit_and_source_are_kept_and_used(experiment, tmp_path, capsys
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['-o', 'x.safetensors', '--max-qf', '0'], '--max-qf must be a JPEG quality from 1 to 100, but is 0'),
-    (['-o', 'x.safetensors', '--max-qf', '101'], 'but is 101'),
+    (['-o', 'x.safetensors', '--max-qf', '0'], "argument --max-qf: must be a whole number from 1 to 100, but is '0'"),
+    (['-o', 'x.safetensors', '--max-qf', '101'], "but is '101'"),
     (['-o', 'x.onnx', '--onnx', '--max-qf', '40'], '--max-qf and --source are kept by a .safetensors file'),
     (['-o', 'x.onnx', '--onnx', '--source', 'me'], '--max-qf and --source are kept by a .safetensors file'),
 ])

@@ -61,7 +61,7 @@ def test_nothing_is_overwritten_and_mistakes_are_named(exported: Path, tmp_path:
     start.mkdir()
     (start / 'tokenizer.json').write_text('mine')
     assert main(['unpack', str(exported), '-o', str(start)]) == 1
-    assert 'tokenizer.json exists' in capsys.readouterr().err
+    assert 'tokenizer.json already exists' in capsys.readouterr().err
     assert [file.name for file in start.iterdir()] == ['tokenizer.json']
     assert (start / 'tokenizer.json').read_text() == 'mine'
     assert main(['unpack', str(exported), '-o', str(start), '--overwrite']) == 0
