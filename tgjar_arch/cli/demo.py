@@ -22,6 +22,7 @@ from tgjar_arch.cli import export, restore, vocab
 from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.panel import draw_panel
 from tgjar_arch.text.tokenizer import tokenizer_from_json
+from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.file import read_weights
 from tgjar_arch.weights.shipped import find_weights, shipped
 
@@ -66,7 +67,8 @@ def prepare(output: Path) -> None:
     with open(photos / 'metadata.jsonl', 'w', encoding='utf-8') as metadata:
         for name, image, captions in photographs():
             scale = SHORTER_SIDE / min(image.size)
-            photo = image.resize([round(side * scale) for side in image.size], Image.LANCZOS)
+            photo = image.resize([round(side * scale) for side in image.size],
+                                 Image.Resampling.LANCZOS)
             photo.save(photos / f'{name}.png')
             photo.save(compressed / f'{name}.jpg', quality=QF, subsampling='4:2:0')
             (compressed / f'{name}.txt').write_text(captions[0] + '\n', encoding='utf-8')
@@ -92,6 +94,7 @@ def train(output: Path, name: str, extra: list[str]) -> None:
           subprocess.Popen(command, cwd=output, env=environment, text=True, encoding='utf-8', errors='replace',
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
           tqdm(total=int(totals[-1]), desc=name, unit='it') as progress):
+        assert process.stdout is not None  # it is a pipe
         for line in process.stdout:
             log.write(line)
             if found := _PROGRESS.search(line):
@@ -156,8 +159,8 @@ def restore_all(output: Path, weights: Path) -> bool:
     Words that the weights do not know are counted in one line: the log would name twenty of them.
     """
     content = read_weights(weights)
-    if content.tokenizer is not None:
-        tokenizer = tokenizer_from_json(content.tokenizer)
+    tokenizer = None if content.tokenizer is None else tokenizer_from_json(content.tokenizer)
+    if isinstance(tokenizer, WordTokenizer):  # that of a pretrained model splits words it does not know
         captions = [file.read_text(encoding='utf-8') for file in (output / f'jpeg_qf{QF}').glob('*.txt')]
         words, unknown = (sum(len(read(caption)) for caption in captions)
                           for read in (tokenizer.words, tokenizer.unknown))

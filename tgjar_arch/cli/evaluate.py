@@ -18,7 +18,7 @@ from tgjar_arch.evaluation.methods import Method, build_methods, find_paths, par
 from tgjar_arch.evaluation.paper import CHOICES, DATASETS, guess_dataset, paper_rows
 from tgjar_arch.evaluation.scores import Scores, measure_all
 from tgjar_arch.evaluation.tables import Comparison, Table, build_tables
-from tgjar_arch.evaluation.test_set import CAPTION_KINDS, EvaluationSet
+from tgjar_arch.evaluation.test_set import CAPTION_KINDS, EvaluationSet, Progress
 from tgjar_arch.figures.zoom import read_zooms
 from tgjar_arch.jpeg.codec import check_qf
 
@@ -151,7 +151,7 @@ def _check_writable(folder: Path) -> None:
                          '-o.') from error
 
 
-def _progress(quiet: bool):
+def _progress(quiet: bool) -> Progress:
     def progress(items: Sequence[str], description: str) -> Iterable[str]:
         return tqdm(items, desc=description, unit='image', disable=quiet, leave=False)
 
@@ -191,7 +191,7 @@ def _compare(args: argparse.Namespace) -> tuple[list[Table], list[str], Scores, 
             _problem(*problem) for problem in scores.problems.items()))
     dataset = guess_dataset(args.images)
     paper = args.paper or dataset or 'none'
-    comparison = Comparison(DATASETS.get(dataset, Path(args.images).name), [method.label for method in methods],
+    comparison = Comparison(DATASETS.get(dataset or '', Path(args.images).name), [method.label for method in methods],
                             args.qf, measures, scores, [] if paper == 'none' else paper_rows(paper),
                             _captioned(images, args.caption_rows))
     draw = partial(figures.write, measures, scores) if figures else list

@@ -69,7 +69,9 @@ def find_checkpoint(path: Path) -> Path:
     best = max(numbered, key=lambda file: int(file.stem.rpartition('_')[2]), default=None)
     others = [file for file in found if file not in numbered and (
         best is None or file.stat().st_mtime_ns >= best.stat().st_mtime_ns)]
-    return max(others, key=lambda file: file.stat().st_mtime_ns, default=best)
+    newest = max(others, key=lambda file: file.stat().st_mtime_ns, default=best)
+    assert newest is not None  # something was found
+    return newest
 
 
 def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:

@@ -111,10 +111,13 @@ def _draws_maps(job: Job, args: argparse.Namespace, outcome: Outcome) -> bool:
 
 
 def _caption(job: Job, photo: Photo, args: argparse.Namespace, captioner: Captioner | None) -> FoundCaption:
+    if captioner is None:
+        return find_caption(job.source, args.caption, job.root, None, args.max_pixels)
+
     def auto(_: Path) -> str:
         return captioner([Image.fromarray(photo.upright(photo.pixels).copy())])[0]
 
-    return find_caption(job.source, args.caption, job.root, auto if captioner else None, args.max_pixels)
+    return find_caption(job.source, args.caption, job.root, auto, args.max_pixels)
 
 
 def _count(restorer: Restorer, caption: FoundCaption, outcome: Outcome) -> None:

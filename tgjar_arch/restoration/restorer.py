@@ -86,9 +86,9 @@ class Restorer:
         takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
         self.takes_text = takes_text and getattr(self.net_g, 'uses_text', True) and weights.network_t is not None
         if weights.network_t is not None:
-            self.net_t = self._build(weights.network_t, weights.state_t)
             if weights.tokenizer is None:
                 raise ValueError('the weights have a text encoder, network_t, but no tokenizer.')
+            self.net_t = self._build(weights.network_t, weights.state_t)
             self._tokenizer = tokenizer_from_json(weights.tokenizer)
             self.max_words = weights.max_words
 
