@@ -23,6 +23,7 @@ from tgjar_arch.archs.fusion import GlobalFusion
 from tgjar_arch.archs.lstm_text_encoder_arch import LSTMTextEncoder
 from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.atomic_file import atomic
+from tgjar_arch.registration import NAMES, network_class
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.features import TextFeatures
 from tgjar_arch.version import VERSION
@@ -65,11 +66,11 @@ def export_onnx(path: str | Path, weights: ExportedWeights, source: str = '') ->
     except ImportError as error:
         raise ImportError(f"ONNX files need the packages of the extra onnx ({error}): pip install 'tgjar[onnx]'."
                           ) from error
+    kind = weights.network_g['type']
+    if kind not in NAMES['arch'] or not issubclass(network_class(kind), TextGuidedGenerator):
+        raise ValueError(f'only TGJARGenerator and TGJARLiteGenerator are written as ONNX, not {kind}.')
     restorer = Restorer(weights, 'cpu')
-    net_g = restorer.net_g
-    if not isinstance(net_g, TextGuidedGenerator):
-        raise ValueError(f'only TGJARGenerator and TGJARLiteGenerator are written as ONNX, not {restorer.name}.')
-    model = _pad_inside(_trace(restorer, net_g))
+    model = _pad_inside(_trace(restorer))
     metadata = {'format': FORMAT, 'source': f'tgjar {VERSION}' + (f', {source}' if source else ''),
                 'network_g': json.dumps(weights.network_g)}
     if restorer.takes_text:
@@ -78,7 +79,7 @@ def export_onnx(path: str | Path, weights: ExportedWeights, source: str = '') ->
                      'max_words': str(weights.max_words)}
     onnx.helper.set_model_props(model, metadata)
     content = model.SerializeToString()
-    difference = _compare(content, restorer, net_g)
+    difference = _compare(content, restorer)
 
     with atomic(path, durable=True) as temporary:
         temporary.write_bytes(content)
@@ -144,8 +145,14 @@ class _Graph(nn.Module):
         return self.net_g(lq, features).clamp(0, 1)
 
 
-def _trace(restorer: Restorer, net_g: TextGuidedGenerator) -> 'ModelProto':
+def _generator(restorer: Restorer) -> TextGuidedGenerator:
+    assert isinstance(restorer.net_g, TextGuidedGenerator)  # `export_onnx` has refused others
+    return restorer.net_g
+
+
+def _trace(restorer: Restorer) -> 'ModelProto':
     """The graph for H and W in multiples of 8; its image input and output are named `padded` and `whole`."""
+    net_g = _generator(restorer)
     graph = _Graph(net_g, restorer.net_t if restorer.takes_text else None).requires_grad_(False).eval()
     dim = torch.export.Dim
     images = dim('N', min=1)
@@ -209,7 +216,7 @@ def _pad_inside(model: 'ModelProto') -> 'ModelProto':
     return result
 
 
-def _compare(content: bytes, restorer: Restorer, net_g: TextGuidedGenerator) -> float:
+def _compare(content: bytes, restorer: Restorer) -> float:
     """The greatest difference of onnxruntime's pixels from PyTorch's, at sizes and captions that were not traced.
 
     Raises:
@@ -217,6 +224,7 @@ def _compare(content: bytes, restorer: Restorer, net_g: TextGuidedGenerator) -> 
     """
     import onnxruntime
 
+    net_g = _generator(restorer)
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
     differences = []
     for size, lengths in (((8, 9), (0,)), ((33, 50), (7, 0, 2))):
