@@ -29,15 +29,18 @@ demo-train: $(STAMP)  ## the same with a small model trained on them before (CPU
 test: $(STAMP)  ## run the tests (at most 10 minutes on 2 cores); ARGS="-m 'not slow'" leaves out the long ones
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
-lint: $(STAMP)  ## check style with ruff
+lint: $(STAMP)  ## check style with ruff and types with mypy (the first time some minutes)
 	$(BIN)/python -m ruff check .
+	@mkdir -p .mypy_cache/links/tgjar_arch
+	@ln -sfn '$(CURDIR)/datasets' '$(CURDIR)/losses' .mypy_cache/links/tgjar_arch
+	$(BIN)/python -m mypy
 
 bench: $(STAMP)  ## inference and training measured (an hour); each is `python -m benchmarks.NAME`, as others in benchmarks/
 	$(BIN)/python -m benchmarks.inference $(INFERENCE)
 	$(BIN)/python -m benchmarks.training $(TRAINING)
 
 clean:  ## remove build files and caches; .venv, data and results stay
-	rm -rf build dist tgjar.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist tgjar.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find tgjar_arch datasets losses options tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on the PATH may exist and not run (version managers), or lack venv (some Linux packages): each is tried.

@@ -191,7 +191,7 @@ class PairedImageTextDataset(data.Dataset):
         if (self._quantisation_maps or self._thumbnail) and not has_lq and self._qf is None:
             raise ValueError('quantisation_maps and thumbnail are of the compressed image, but there is none; give qf '
                              'or dataroot_lq, or drop them.')
-        if has_lq and self._use_hflip and self._gt_size % MCU:
+        if has_lq and self._use_hflip and self._gt_size is not None and self._gt_size % MCU:
             raise ValueError(f'gt_size {self._gt_size} must be a multiple of {MCU} to flip files of dataroot_lq, since '
                              'other widths move the JPEG block grid; change it or set use_hflip: false.')
 
@@ -233,7 +233,7 @@ class PairedImageTextDataset(data.Dataset):
     def _rng(self) -> random.Random:
         worker = data.get_worker_info()
         if worker is None:
-            return random  # the module has the methods, and BasicSR's seed
+            return random  # type: ignore[return-value]  # the module has the methods, and BasicSR's seed
         # BasicSR gives the workers' `random` the same seed every epoch, so an epoch would repeat the draws of the one
         # before. The loader's own seed differs by epoch, worker and rank, and follows BasicSR's as well.
         if self._worker_rng is None or self._worker_rng[0] != worker.seed:
@@ -256,9 +256,11 @@ class PairedImageTextDataset(data.Dataset):
         pixels = self._crop_and_flip(pixels, paths, rng)
         caption, ids = self._draw_caption(index, rng)
         weight = pixels.pop('weight', None)
-        if weight is not None and caption and (pair := recolour(pixels['gt'], caption, weight, rng, self._colours)):
-            pixels['gt'], caption = pair
-            ids = self.tokenizer.encode(caption)
+        if weight is not None and caption and self.tokenizer is not None:
+            pair = recolour(pixels['gt'], caption, weight, rng, self._colours)
+            if pair is not None:
+                pixels['gt'], caption = pair
+                ids = self.tokenizer.encode(caption)
         item: dict[str, Any] = {'class_id': image.class_id}
         if self._qf is not None:
             item['qf'] = self._qf.sample(rng) if self._training else self._qf.at(index)
@@ -296,12 +298,13 @@ class PairedImageTextDataset(data.Dataset):
                 fault = str(error).strip()
         if image is None:
             raise UnusableImageError(f'{path} is no readable image: {fault}. Replace or remove it.')
-        if self._training and min(image.shape[:2]) < self._gt_size:
+        if self._training and self._gt_size is not None and min(image.shape[:2]) < self._gt_size:
             raise UnusableImageError(f'{path} is {image.shape[1]}x{image.shape[0]}, smaller than gt_size '
                                      f'{self._gt_size}.')
         return image  # (H, W, 3) uint8, BGR
 
     def _resize(self, gt: np.ndarray, rng: random.Random) -> np.ndarray:
+        assert self._scale_range is not None and self._gt_size is not None  # in training
         scale = max(rng.uniform(*self._scale_range), self._gt_size / min(gt.shape[:2]))
         return cv2.resize(gt, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 

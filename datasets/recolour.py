@@ -89,9 +89,11 @@ def recolour(image: np.ndarray, caption: str, weight: np.ndarray, rng: random.Ra
         New image and caption; None where the caption names no colour of `COLOURS`, or the image has too little of it.
     """
     found = colour_words(caption)
+    if not found:
+        return None
     words = sorted({word[1].lower() for word in found})
     rng.shuffle(words)
-    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_BGR2Lab) if words else None
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
     for old in words:
         share = membership(lab, COLOURS[old]) * weight
         if share.mean() < MIN_SHARE:

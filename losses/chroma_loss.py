@@ -29,9 +29,9 @@ def chroma_block_error(output: Tensor, gt: Tensor, block: int = 16) -> Tensor:
                          f'{tuple(output.shape)} and {tuple(gt.shape)}.')
     # Both steps are linear: the difference goes through them once, the mean first, which leaves little to convert.
     means = F.avg_pool2d(output - gt, block, ceil_mode=True, count_include_pad=False)  # (N, 3, ceil(H/16), ceil(W/16))
-    planes = means.unbind(1)
+    red, green, blue = means.unbind(1)
     # Plain numbers: a tensor of them would be sent to the GPU, which waits for it, in every iteration.
-    chroma = [sum(factor * plane for factor, plane in zip(row, planes, strict=True)) for row in _RGB_TO_CHROMA]
+    chroma = [r * red + g * green + b * blue for r, g, b in _RGB_TO_CHROMA]
     return torch.stack(chroma, dim=1).square().mean(dim=(1, 2, 3))
 
 

@@ -164,7 +164,8 @@ class DAMSMLoss(nn.Module):
 
     def forward(self, regions: Tensor, globals_: Tensor, text: TextFeatures, class_ids: Tensor | None = None) -> Tensor:
         """Loss of a batch, a scalar; arguments and errors as in `terms`. A batch of one has loss 0."""
-        return self.loss_weight * sum(self.terms(regions, globals_, text, class_ids).values())
+        word_i2t, word_t2i, sentence_i2t, sentence_t2i = self.terms(regions, globals_, text, class_ids).values()
+        return self.loss_weight * (word_i2t + word_t2i + sentence_i2t + sentence_t2i)
 
 
 def _word_scores(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> Tensor:

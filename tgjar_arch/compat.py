@@ -64,5 +64,5 @@ def _functional_tensor() -> ModuleType:
 
     module = ModuleType(FUNCTIONAL_TENSOR, 'Stand-in of tgjar_arch.compat for what torchvision 0.17 removed.')
     module.__spec__ = ModuleSpec(FUNCTIONAL_TENSOR, loader=None)
-    module.__getattr__ = lookup
+    vars(module)['__getattr__'] = lookup
     return module

@@ -37,7 +37,7 @@ from tgjar_arch.models.encoders import check_vocabulary, text_encoder_options
 from tgjar_arch.models.validation import prepare_metrics
 from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 from tgjar_arch.text.features import TextFeatures
-from tgjar_arch.text.tokenizer import load_tokenizer
+from tgjar_arch.text.tokenizer import Tokenizer, load_tokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint_for
 from tgjar_arch.weights.file import ExportedWeights
 
@@ -104,24 +104,28 @@ class TextGuidedRestorer(BaseModel):
         self._options = {'g': dict(network_g)}
         self.net_g = self._build(network_g, pretrain_network_g)
         self.takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
-        self.net_t = self.tokenizer = None
-        if network_t is not None:
+        self.net_t: nn.Module | None = None
+        self.tokenizer: Tokenizer | None = None
+        if network_t is not None and tokenizer is not None:
             self.tokenizer = load_tokenizer(tokenizer)
-            network_t = self._text_options(network_t)
+            network_t = self._text_options(network_t, self.tokenizer)
             self._options['t'] = network_t
             if pretrain_network_t is not None:
                 check_vocabulary(pretrain_network_t, self.tokenizer)
             self.net_t = self._build(network_t, pretrain_network_t).requires_grad_(train_network_t)
-        self.net_i = None if damsm_loss is None else self._build(network_i, pretrain_network_i).requires_grad_(False)
+        self.net_i: nn.Module | None = None
+        if damsm_loss is not None and network_i is not None:
+            self.net_i = self._build(network_i, pretrain_network_i).requires_grad_(False)
         self.pixel_loss, self.contrastive_loss, self.damsm_loss = (
             None if config is None else MODELS.build(config) for config in (pixel_loss, contrastive_loss, damsm_loss))
         self.train()
 
-    def _text_options(self, network_t: dict) -> dict:
+    @staticmethod
+    def _text_options(network_t: dict, tokenizer: Tokenizer) -> dict:
         scope, _, name = network_t['type'].rpartition('.')
         if scope not in ('', SCOPE) or name not in ARCH_REGISTRY:  # somebody else's: its options are complete
             return dict(network_t)
-        options = text_encoder_options({'network_t': {**network_t, 'type': name}}, self.tokenizer)
+        options = text_encoder_options({'network_t': {**network_t, 'type': name}}, tokenizer)
         return options | {'type': network_t['type']}
 
     @staticmethod
@@ -196,7 +200,7 @@ class TextGuidedRestorer(BaseModel):
             losses['loss_pix'] = self.pixel_loss(restored, gt)
         if self.contrastive_loss is not None:
             losses['loss_contrastive'] = self.contrastive_loss(restored, gt, lq)
-        if self.damsm_loss is not None:
+        if self.net_i is not None and self.damsm_loss is not None:
             losses['loss_damsm'] = self.damsm_loss(*self.net_i(restored), features, class_id)
         if not losses:
             raise ValueError('TextGuidedRestorer has no loss to train with; give pixel_loss or contrastive_loss.')
@@ -219,7 +223,7 @@ class TextGuidedRestorer(BaseModel):
             return {key: value.detach().cpu() for key, value in net.state_dict().items()}
 
         network_g = options('g', self.net_g)
-        if self.net_t is None or not self.takes_text:
+        if self.net_t is None or self.tokenizer is None or not self.takes_text:
             return ExportedWeights(network_g, state(self.net_g))
         return ExportedWeights(network_g, state(self.net_g), options('t', self.net_t), state(self.net_t),
                                self.tokenizer.to_json(), self.max_words)

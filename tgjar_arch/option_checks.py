@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, overload
 
 TRAIN = frozenset({'optim_g', 'scheduler', 'total_iter', 'warmup_iter'})  # of every model
 VAL = frozenset({'val_freq', 'save_img', 'suffix', 'pbar'})
@@ -45,6 +45,14 @@ def one_of(opt: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
     if opt.get(key) not in choices:
         raise ValueError(f'{key} must be one of {", ".join(choices)}, but is {opt.get(key)!r}.')
     return opt[key]
+
+
+@overload
+def positive_int(opt: Mapping[str, Any], key: str, default: int) -> int: ...
+
+
+@overload
+def positive_int(opt: Mapping[str, Any], key: str, default: int | None) -> int | None: ...
 
 
 def positive_int(opt: Mapping[str, Any], key: str, default: int | None) -> int | None:

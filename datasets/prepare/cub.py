@@ -3,9 +3,10 @@
 https://www.vision.caltech.edu/datasets/cub_200_2011/, https://github.com/taoxugit/AttnGAN
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from tgjar_arch.datasets.prepare.pipeline import Item, Plan
 from tgjar_arch.datasets.prepare.split import Split, find_split, read_split
@@ -17,6 +18,7 @@ EXPECTED = {'train': 8855, 'test': 2933}
 TEST_CLASSES = (1, 4, 6, 8, 9, 14, 23, 29, 31, 33, 34, 35, 36, 37, 38, 43, 49, 51, 53, 66, 72, 79, 83, 84, 86,
                 91, 95, 96, 98, 101, 102, 103, 112, 114, 119, 121, 130, 135, 138, 147, 156, 163, 165, 166, 180,
                 183, 185, 186, 187, 197)
+Number = TypeVar('Number', int, float)
 INDEX_FILES = ('images.txt', 'image_class_labels.txt', 'bounding_boxes.txt')
 
 
@@ -81,10 +83,11 @@ def plan(source: Path, captions: Path | None = None, split: Path | None = None) 
         if part is None:
             left_out += 1
             continue
-        box = tuple(_number(float, root / INDEX_FILES[2], value) for value in boxes[key])
+        x, y, width, height = (_number(float, root / INDEX_FILES[2], value) for value in boxes[key])
         text = captions / f'{name}.txt'
         found = read_caption_file(text) if text.is_file() else []
-        splits[part].append(Item(root / 'images' / path, name, tuple(found), class_id, partial(bird_crop, box),
+        splits[part].append(Item(root / 'images' / path, name, tuple(found), class_id,
+                                 partial(bird_crop, (x, y, width, height)),
                                  '' if found else f'it has no caption in {text}'))
     notes = [f'split: {split}' if split else "split: AttnGAN's 50 test classes",
              *([f'{left_out} images are in neither part of the split'] if left_out else [])]
@@ -99,7 +102,7 @@ def _rows(path: Path, count: int) -> Iterator[list[str]]:
             yield values
 
 
-def _number(kind: type, path: Path, value: str) -> float:
+def _number(kind: Callable[[str], Number], path: Path, value: str) -> Number:
     try:
         return kind(value)
     except ValueError as error:

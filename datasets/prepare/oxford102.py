@@ -33,9 +33,11 @@ def plan(source: Path, captions: Path | None = None, split: Path | None = None) 
     images = source / 'jpg'
     if not images.is_dir():
         raise FileNotFoundError(f'{images} is missing; expected the folder with jpg/ as 102flowers.tgz unpacks.')
-    if captions is None and not (captions := source / 'text_c10').is_dir():
-        raise FileNotFoundError(f'{captions} is missing; unpack the captions (flowers text_c10 of cvpr2016) there, or '
-                                'name their folder with --captions.')
+    if captions is None:
+        captions = source / 'text_c10'
+        if not captions.is_dir():
+            raise FileNotFoundError(f'{captions} is missing; unpack the captions (flowers text_c10 of cvpr2016) there, '
+                                    'or name their folder with --captions.')
     texts: dict[str, tuple[int, Path]] = {}
     for text in sorted(captions.glob('class_*/image_*.txt')):
         number = re.fullmatch(r'class_(\d+)', text.parent.name)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 from tqdm import tqdm
 
 from tgjar_arch.atomic_file import atomic
@@ -124,14 +124,14 @@ def load(item: Item, size: int | None = None) -> Image.Image:
         OSError: when the file is missing, broken or truncated.
         ValueError: when it has more than 8 bits a channel or is CMYK, or the crop leaves nothing.
     """
-    with Image.open(item.source) as image:
-        if image.mode.startswith(('I', 'F')):
-            raise ValueError(f'it has pixels of mode {image.mode}; convert it to 8 bits a channel')
-        if (bits := _bits(image, item.source)) > 8:
+    with Image.open(item.source) as opened:
+        if opened.mode.startswith(('I', 'F')):
+            raise ValueError(f'it has pixels of mode {opened.mode}; convert it to 8 bits a channel')
+        if (bits := _bits(opened, item.source)) > 8:
             raise ValueError(f'it has {bits} bits a channel; convert it to 8')
-        if image.mode == 'CMYK':
+        if opened.mode == 'CMYK':
             raise ValueError('it is CMYK, whose colours depend on the printer; convert it to sRGB')
-        image = image.convert('RGB')
+        image = opened.convert('RGB')
     if item.crop is not None:
         box = item.crop(*image.size)
         if box[0] >= box[2] or box[1] >= box[3]:
@@ -147,7 +147,7 @@ def _bits(image: Image.Image, path: Path) -> int:
     if image.format == 'PNG':
         with open(path, 'rb') as file:
             return file.read(25)[24]  # of the header chunk
-    if image.format == 'TIFF':
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(ExifTags.Base.BitsPerSample) or (8,))
     return 8
 

@@ -10,6 +10,7 @@ from basicsr.models import build_model
 from torch import distributed, multiprocessing, nn
 from torch.utils.data import DataLoader
 
+from tgjar_arch import register
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint
 
@@ -192,6 +193,7 @@ def validate_in(rank, opt, folder):
     torch.set_num_threads(1)
     distributed.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2,
                                    timeout=timedelta(minutes=5))
+    register()  # as the option file's first line does
     model = make(opt)
     model.opt['dist'] = True  # the networks stay bare: their wrapping is not the subject
     torch.save(validate(model, opt), f'{folder}/results{rank}.pth')

@@ -88,7 +88,7 @@ def test_what_has_no_attention_is_refused(monkeypatch):
     image = picture()
     with pytest.raises(ValueError, match=r'TGJARGenerator was trained without local fusion \(LFM\)'):
         word_attention(Restorer(exported(use_local_fusion=False), 'cpu'), image, CAPTION)
-    without_text = replace(exported(), network_t=None, state_t=None, tokenizer=None)
+    without_text = replace(exported(), network_t=None, state_t={}, tokenizer=None)
     with pytest.raises(ValueError, match='takes no captions'):
         word_attention(Restorer(without_text, 'cpu'), image, CAPTION)
     restorer = Restorer(exported(), 'cpu')

@@ -234,7 +234,9 @@ def test_a_network_that_sees_the_whole_picture_is_not_tiled(pixels, tmp_path):
     from basicsr.utils.registry import ARCH_REGISTRY
     net = ARCH_REGISTRY.get('EDSR')(**{key: value for key, value in options.items() if key != 'type'})
     restorer = Restorer(ExportedWeights(options, net.state_dict()), 'cpu')
-    assert not restorer.can_tile and not restorer.takes_text
+    assert not restorer.can_tile and not restorer.takes_text and restorer.encode(['a bird']) is None
+    with pytest.raises(ValueError, match='weights of EDSR have no text encoder, and so no tokenizer'):
+        print(restorer.tokenizer)
     assert restorer(pixels, 'a bird').shape == pixels.shape
     with pytest.raises(ValueError, match='EDSR cannot be restored with in tiles without seams'):
         restorer(pixels, tile=64)

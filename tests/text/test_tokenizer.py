@@ -52,6 +52,8 @@ def test_ids_count_from_one_in_the_order_of_first_appearance(tokenizer):
     assert tokenizer.encode(CAPTIONS[0]) == [1, 2, 3, 4, 5, 6, 4, 7]
     assert tokenizer.encode('Small a BIRD') == [8, 6, 2]
     assert tokenizer.decode([8, 6, 2, 0, 0]) == ['small', 'a', 'bird']
+    with pytest.raises(ValueError, match='no token 10; take ids that it made'):
+        tokenizer.decode([2, 10])
     assert tokenizer.encode('') == []
 
 

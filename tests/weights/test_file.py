@@ -47,6 +47,13 @@ def test_malformed_metadata_are_one_clear_error(tmp_path, metadata, message, mon
             read(path)
 
 
+def test_a_text_encoder_without_tokenizer_is_refused(tmp_path):
+    weights = ExportedWeights(G, STATE, json.loads(TEXT['network_t']))
+    for use in (lambda: write_weights(tmp_path / 'w.safetensors', weights), lambda: Restorer(weights, 'cpu')):
+        with pytest.raises(ValueError, match='have a text encoder, network_t, but no tokenizer'):
+            use()
+
+
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
 def test_values_that_are_not_finite_are_refused(tmp_path, value):
     state = {key: tensor.clone() for key, tensor in STATE.items()}

@@ -79,7 +79,8 @@ class LocalFusion(nn.Module):
         super().__init__()
         self.conv_word = nn.Conv1d(text_dim, num_feat, 1)
 
-    def forward(self, x: Tensor, words: Tensor, mask: Tensor, return_attention: bool = False):
+    def forward(self, x: Tensor, words: Tensor, mask: Tensor,
+                return_attention: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Fuse.
 
         Args:

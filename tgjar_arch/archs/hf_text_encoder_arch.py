@@ -42,6 +42,8 @@ class HFTextEncoder(nn.Module):
             when not exactly one of `model` and `config` is given.
     """
 
+    special_ids: Tensor
+
     def __init__(self, model: str | None = None, text_dim: int = 256, train_backbone: bool = False,
                  download: bool = False, pooling: str | None = None, special_ids: Sequence[int] = (),
                  vocab_size: int | None = None, config: dict[str, Any] | None = None) -> None:
@@ -51,14 +53,17 @@ class HFTextEncoder(nn.Module):
                              'config, to build one without weights.')
         if pooling not in (None, *_POOLINGS):
             raise ValueError(f'HFTextEncoder: pooling is {pooling!r}; it must be one of {", ".join(_POOLINGS)} or ~.')
-        self.backbone = _from_config(config) if model is None else _from_pretrained(model, download)
+        if model is not None:
+            self.backbone = _from_pretrained(model, download)
+        elif config is not None:
+            self.backbone = _from_config(config)
         if getattr(self.backbone, 'pooler', None) is not None:
-            self.backbone.pooler = None  # unused, and often missing in the files
+            self.backbone.register_module('pooler', None)  # unused, and often missing in the files
         self.train_backbone = train_backbone
         if not train_backbone:
             self.backbone.requires_grad_(False)
 
-        hf_config = self.backbone.config
+        hf_config: Any = self.backbone.config  # each kind of model has a class of its own
         if vocab_size is not None and vocab_size > hf_config.vocab_size:
             raise ValueError(f'the tokenizer of the datasets has {vocab_size} ids, but {model or "the text model"} has '
                              f'{hf_config.vocab_size}; name the tokenizer.json of this model.')

@@ -45,6 +45,9 @@ class DAMSMImageEncoder(nn.Module):
         ValueError: for an unknown backbone or node, or weights that do not fit.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, backbone: str = 'inception_v3', text_dim: int = 256, weights: str | None = None,
                  region_node: str | None = None, global_node: str | None = None, train_backbone: bool = False,
                  bn_drift: bool = False, input_size: int = 299) -> None:
@@ -54,10 +57,11 @@ class DAMSMImageEncoder(nn.Module):
                          'global_node': global_node, 'train_backbone': train_backbone, 'bn_drift': bn_drift,
                          'input_size': input_size}
         usual = _NODES.get(backbone, (None, None))
-        nodes = (region_node or usual[0], global_node or usual[1])
-        if None in nodes:
+        region_node, global_node = region_node or usual[0], global_node or usual[1]
+        if region_node is None or global_node is None:
             raise ValueError(f'DAMSMImageEncoder knows the nodes of {", ".join(_NODES)} only; name region_node and '
                              f'global_node for backbone {backbone!r}.')
+        nodes = region_node, global_node
         self.backbone = _build_backbone(backbone, weights, nodes)
         if not train_backbone:
             self.backbone.requires_grad_(False)

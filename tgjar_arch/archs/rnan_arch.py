@@ -1,5 +1,7 @@
 """RNAN, a residual network whose features are gated by local and non-local attention masks."""
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,8 +42,8 @@ class NonLocalBlock(nn.Module):
         self.theta = nn.Conv2d(num_feat, num_feat // 2, 1)
         self.phi = nn.Conv2d(num_feat, num_feat // 2, 1)
         # The block begins as an identity.
-        nn.init.zeros_(self.W.weight)
-        nn.init.zeros_(self.W.bias)
+        for parameter in self.W.parameters():
+            nn.init.zeros_(parameter)
 
     @staticmethod
     def _attend(theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
@@ -54,9 +56,10 @@ class NonLocalBlock(nn.Module):
         parts = list(zip(phi.split(step, dim=2), g.split(step, dim=2), strict=True))
         if len(parts) > 1 and torch.is_grad_enabled():
             # Kept for the backward pass, the parts would be the whole matrix again.
-            out = sum(checkpoint(self._attend, theta, *part, use_reentrant=False) for part in parts)
+            sums = (checkpoint(self._attend, theta, *part, use_reentrant=False) for part in parts)
         else:
-            out = sum(self._attend(theta, *part) for part in parts)
+            sums = (self._attend(theta, *part) for part in parts)
+        out = reduce(torch.add, sums)
         return x + self.W(out.reshape(x.shape[0], -1, *x.shape[2:]))
 
 

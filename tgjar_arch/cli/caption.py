@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f'tgjar caption: {error}', file=sys.stderr)
         return 2
-    done, failed = 0, {}
+    done = 0
+    failed: dict[Path, str] = {}
     if files:
         try:
             captioner = Captioner(args.model, device, args.download, args.beams, args.max_tokens)

@@ -116,9 +116,9 @@ def plan(inputs: Sequence[Path], output: Path) -> tuple[list[Job], dict[Path, st
     else:
         wanted = [source.relative_to(root).with_suffix('.jpg') for source, root in found]
         counts = Counter(wanted)
-        names = [name if counts[name] == 1 else name.with_name(f'{source.name}.jpg')
-                 for name, (source, _) in zip(wanted, found, strict=True)]
-        jobs = [Job(source, root, output / name) for (source, root), name in zip(found, names, strict=True)]
+        places = [place if counts[place] == 1 else place.with_name(f'{source.name}.jpg')
+                  for place, (source, _) in zip(wanted, found, strict=True)]
+        jobs = [Job(source, root, output / place) for (source, root), place in zip(found, places, strict=True)]
     for target, count in Counter(job.target for job in jobs).items():
         if count > 1:
             both = ' and '.join(str(job.source) for job in jobs if job.target == target)

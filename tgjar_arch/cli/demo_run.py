@@ -19,6 +19,7 @@ from tgjar_arch.cli import export, restore, vocab
 from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.panel import draw_panel
 from tgjar_arch.text.tokenizer import tokenizer_from_json
+from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.file import read_weights
 
 STAGES = ('train_damsm_demo', 'train_tgjar_demo')  # option files, in their order
@@ -62,7 +63,7 @@ def prepare(output: Path) -> None:
     with open(photos / 'metadata.jsonl', 'w', encoding='utf-8') as metadata:
         for name, image, captions in photographs():
             scale = SHORTER_SIDE / min(image.size)
-            photo = image.resize([round(side * scale) for side in image.size], Image.LANCZOS)
+            photo = image.resize([round(side * scale) for side in image.size], Image.Resampling.LANCZOS)
             photo.save(photos / f'{name}.png')
             photo.save(compressed / f'{name}.jpg', quality=QF, subsampling='4:2:0')
             (compressed / f'{name}.txt').write_text(captions[0] + '\n', encoding='utf-8')
@@ -88,6 +89,7 @@ def train(output: Path, name: str, extra: list[str]) -> None:
           subprocess.Popen(command, cwd=output, env=environment, text=True, encoding='utf-8', errors='replace',
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
           tqdm(total=int(totals[-1]), desc=name, unit='it') as progress):
+        assert process.stdout is not None  # a pipe, see above
         for line in process.stdout:
             log.write(line)
             if found := _PROGRESS.search(line):
@@ -155,9 +157,9 @@ def restore_all(output: Path, weights: Path) -> bool:
     if content.tokenizer is not None:
         tokenizer = tokenizer_from_json(content.tokenizer)
         captions = [file.read_text(encoding='utf-8') for file in (output / f'jpeg_qf{QF}').glob('*.txt')]
-        words, unknown = (sum(len(read(caption)) for caption in captions)
-                          for read in (tokenizer.words, tokenizer.unknown))
-        if unknown:
+        # A subword tokenizer has no unknown words.
+        if isinstance(tokenizer, WordTokenizer) and (unknown := sum(len(tokenizer.unknown(text)) for text in captions)):
+            words = sum(len(tokenizer.words(text)) for text in captions)
             print(f'{unknown} of the {words} words in the captions are not in the vocabulary and are skipped.')
 
     def says_something_else(record: logging.LogRecord) -> bool:

@@ -60,11 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             to_do.append(f'{name} is missing: {command}')
     _say('device', device())
 
-    error = stock_import_error()
-    _say('stock basicsr', 'imports' if error is None else f'does not import: {error}')
-    if error is not None:
-        remedy = 'tgjar doctor --fix' if 'functional_tensor' in error else INSTALL_BASICSR
-        to_do.append(f'BasicSR\'s own train.py and test.py do not run ("{error}"): {remedy}')
+    fault = stock_import_error()
+    _say('stock basicsr', 'imports' if fault is None else f'does not import: {fault}')
+    if fault is not None:
+        remedy = 'tgjar doctor --fix' if 'functional_tensor' in fault else INSTALL_BASICSR
+        to_do.append(f'BasicSR\'s own train.py and test.py do not run ("{fault}"): {remedy}')
 
     for kind, names in registered().items():
         _say(kind, ' '.join(names) or 'nothing registered')

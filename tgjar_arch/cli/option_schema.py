@@ -133,8 +133,9 @@ _PATH_KEYS: dict[str, Schema] = {
     'resume_state': {'type': ['string', 'null'], 'description': 'a .state file to go on from'},
     'ignore_resume_networks': {'type': ['array', 'string', 'null'], 'items': _TEXT,
                                'description': 'networks that checkpoints do not repeat, [network_i]'},
-} | {key: _TEXT | {'description': 'a folder, set by BasicSR'} for key in PATH if key not in (
-    'resume_state', 'ignore_resume_networks')}
+    **{key: _TEXT | {'description': 'a folder, set by BasicSR'} for key in PATH if key not in (
+        'resume_state', 'ignore_resume_networks')},
+}
 _OF_NETWORK: dict[str, Schema] = {
     'pretrain_network_': {'type': ['string', 'null'], 'description': 'weights to start from'},
     'strict_load_': _BOOL | {'description': 'every weight must be there'},

@@ -108,7 +108,7 @@ class Outcome:
             self.no_jpeg.append(source)
         if report.is_deep:
             self.deep.append(source)
-        text = report.caption.text
+        text = report.caption.text if report.caption else ''
         if not restorer.takes_text:
             self.unknown += bool(text)
             return
@@ -228,7 +228,7 @@ def _restore(started: Started, job: Job, maps: Path | None, outcome: Outcome, qu
 
         report = restore_file(restorer, job.source, job.target, started.settings, job.root, started.captioner, progress,
                               check, draw)
-    if report.skipped:
+    if report.caption is None:
         outcome.skipped.append(job.source)
         tqdm.write(f'left as it is: {job.source}: {report.description}: better than --max-qf '
                    f'{started.settings.max_qf}, restoring would harm it; --force does it all the same.',

@@ -28,7 +28,7 @@ class Interval:
         return (self.high - self.low) / 2
 
 
-def mean_interval(values: Sequence[float], resamples: int = 1000, seed: int = 0) -> Interval:
+def mean_interval(values: Sequence[float] | np.ndarray, resamples: int = 1000, seed: int = 0) -> Interval:
     """The mean of `values` and its 95 % interval over bootstrap resamples of them, always the same for the same values.
 
     It says how far another test set of the same size and kind might differ, not how far another training might. One

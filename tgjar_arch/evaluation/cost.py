@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tgjar_arch.archs.extra_inputs import extra_inputs, thumbnail_size
 from tgjar_arch.evaluation.paper import TABLE_5
 from tgjar_arch.evaluation.tables import NOTHING, Table
 from tgjar_arch.evaluation.test_set import Progress
@@ -28,7 +29,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     'FBCNN': {'type': 'FBCNN'},
     'TGJAR': {'type': 'TGJARGenerator'},
 }
-TEXT_ENCODER = {'type': 'LSTMTextEncoder', 'vocab_size': 5450}
+TEXT_ENCODER: dict[str, Any] = {'type': 'LSTMTextEncoder', 'vocab_size': 5450}
 _WORDS = 18
 _SMALL = 64  # side at which RNAN is timed on a CPU: its attention takes time with the square of the pixels
 
@@ -40,13 +41,13 @@ class Cost:
     Attributes:
         parameters: all of them, of TGJAR with its text encoder.
         flop: floating point operations; a multiplication and an addition count as two.
-        seconds: median over the repetitions; None when it was not timed.
+        seconds: median over the repetitions.
         size: side in pixels of the picture that was timed.
     """
 
     parameters: int
     flop: int
-    seconds: float | None
+    seconds: float
     size: int
 
 
@@ -102,9 +103,10 @@ def _build(options: dict[str, Any], device: str | torch.device) -> nn.Module:
 def _runner(net: nn.Module, text_net: nn.Module | None, size: int, device: torch.device) -> Callable[[], Tensor]:
     image = torch.rand(1, 3, size, size, device=device)
     extra: dict[str, Tensor] = {}
-    if 'qmaps' in getattr(net, 'extra_inputs', ()):
+    if 'qmaps' in extra_inputs(net):
+        side = thumbnail_size(net)
         extra = {'qmaps': torch.rand(1, 2, size, size, device=device),
-                 'thumbnail': torch.rand(1, 3, net.thumbnail_size, net.thumbnail_size, device=device)}
+                 'thumbnail': torch.rand(1, 3, side, side, device=device)}
     if text_net is None:
         return torch.inference_mode()(lambda: net(image, **extra))
     if device.type == 'meta':  # packing a sequence needs its lengths, and the LSTM is counted by itself

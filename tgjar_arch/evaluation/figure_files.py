@@ -83,7 +83,7 @@ class FigureFiles:
         if len(zooms) not in (1, len(self.names)):
             raise ValueError(f'--zoom names {len(zooms)} windows, but --figure {len(self.names)} images; give one '
                              'window, or one for each.')
-        self._zooms = dict(zip(self.names, zooms * len(self.names) if len(zooms) == 1 else zooms, strict=True))
+        self._zooms = dict(zip(self.names, list(zooms) * len(self.names) if len(zooms) == 1 else zooms, strict=True))
         for name, zoom in self._zooms.items():
             height, width = images.original(name).shape[:2]
             if not isinstance(zoom, tuple):
@@ -101,12 +101,15 @@ class FigureFiles:
 
     def _guided(self) -> list[NetworkMethod]:
         """Methods that take text, each once, whatever captions its rows of the tables have, without self-ensemble."""
-        guided = {method.name: method for method in reversed(self._methods) if getattr(method, 'takes_text', False)}
+        guided = {method.name: method for method in reversed(self._methods)
+                  if isinstance(method, NetworkMethod) and method.takes_text}
         return list(reversed(guided.values()))
 
     def write(self, measures: Sequence[Measure], scores: Scores) -> list[Path]:
         """Draw all, once the methods have restored; returns the files, PDF and PNG of each."""
-        return self._comparisons(measures, scores) if self._captions is None else self._caption_figures()
+        if self._captions is None:
+            return self._comparisons(measures, scores)
+        return self._caption_figures(self._captions)
 
     def _comparisons(self, measures: Sequence[Measure], scores: Scores) -> list[Path]:
         """`figure_qfN`: a row an image, a column a method, those that take text last."""
@@ -129,7 +132,8 @@ class FigureFiles:
                 if any(notes.values()):
                     notes['Original'] = ' / '.join(measure.heading for measure in noted)
                 for method in methods:  # by another caption than the one above the row
-                    if method.label in pictures and getattr(method, 'captions', '') == 'wrong':
+                    if (isinstance(method, NetworkMethod) and method.label in pictures
+                            and method.captions == 'wrong'):
                         caption = method.caption(name)
                         notes[method.label] += f'\n“{caption}”' if caption else f'\n{NO_CAPTION}'
                 rows.append(FigureRow(captions[name], {k: _rgb(image) for k, image in pictures.items()}, notes,
@@ -139,13 +143,13 @@ class FigureFiles:
                 draw_comparison(rows, files[-1])
         return files
 
-    def _caption_figures(self) -> list[Path]:
+    def _caption_figures(self, captions: Sequence[str]) -> list[Path]:
         """`captions_figure_METHOD_qfN`: one JPEG file, and what the method makes of it by each caption."""
         files = []
         name, = self.names
         for method in self._guided():
             for qf in (qf for qf in self._qfs if qf in method.qfs):
-                results = [(caption, _rgb(method.restore(name, qf, caption))) for caption in self._captions]
+                results = [(caption, _rgb(method.restore(name, qf, caption))) for caption in captions]
                 for suffix in FORMATS:
                     files.append(self._out / f'captions_figure_{folder_name(method.name)}_qf{qf}{suffix}')
                     draw_captions(_rgb(decode(self._images.jpeg(name, qf))), results, files[-1],

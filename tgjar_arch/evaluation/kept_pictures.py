@@ -42,7 +42,7 @@ def write_originals(images: EvaluationSet, out: str | os.PathLike, progress: Pro
         Image files there that are not of this run, to be moved away by hand.
     """
     folder = Path(out, 'originals')
-    paths = {folder / f'{name}.png': name for name in images.names}
+    paths = {folder / f'{name}.png' for name in images.names}
     others = []
     for path in ([folder / file for file in sorted(list_images(folder))] if folder.is_dir() else []):
         if path in paths:
@@ -54,8 +54,8 @@ def write_originals(images: EvaluationSet, out: str | os.PathLike, progress: Pro
         for parent in path.relative_to(folder).parents[:-1]:
             if not any((folder / parent).iterdir()):
                 (folder / parent).rmdir()
-    for path in progress(list(paths), 'write the originals'):
-        save_png(images.original(paths[path]), path, {'tgjar': _ORIGINAL})
+    for name in progress(images.names, 'write the originals'):
+        save_png(images.original(name), folder / f'{name}.png', {'tgjar': _ORIGINAL})
     return others
 
 

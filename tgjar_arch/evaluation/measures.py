@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def ab_error(restored: np.ndarray, original: np.ndarray, centre: bool = False) -
     return float(np.linalg.norm(first - second, axis=2).mean())
 
 
-def _registered(name: str, **options) -> Score:
+def _registered(name: str, **options: Any) -> Score:
     """A metric of BasicSR's registry, on the whole image in RGB."""
     metric = METRIC_REGISTRY.get(name)
     return lambda restored, original: float(metric(restored, original, crop_border=0, **options))

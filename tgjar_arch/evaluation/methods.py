@@ -51,6 +51,7 @@ def parse_methods(texts: Sequence[str], qfs: Sequence[int]) -> list[Spec]:
         ValueError: when one is not like this, is given twice, or has a quality factor that is not evaluated.
     """
     found: dict[str, dict[int | None, str]] = {}
+    paths: dict[int | None, str]
     for text in texts:
         left, equals, path = _split(text)
         name, at, qf_text = left.strip().rpartition('@') if equals else (text.strip(), '', '')

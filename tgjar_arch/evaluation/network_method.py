@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tgjar_arch.archs.extra_inputs import thumbnail_size
 from tgjar_arch.evaluation.kept_pictures import (
     folder_name,
     is_made_from,
@@ -128,7 +129,7 @@ def restore_jpeg(restorer: Restorer, content: bytes, caption: str, path: str) ->
     if 'qmaps' in restorer.extra_inputs:
         extra['qmaps'] = quantisation_maps(quantisation_tables(content, path), *pixels.shape[:2])[None]
     if 'thumbnail' in restorer.extra_inputs:
-        extra['thumbnail'] = thumbnail(pixels, restorer.net_g.thumbnail_size)[None]
+        extra['thumbnail'] = thumbnail(pixels, thumbnail_size(restorer.net_g))[None]
     lq = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)[None] / 255.
     out = restorer.restore(lq, [caption], extra)[0].permute(1, 2, 0)
     return (out * 255).round().to(torch.uint8).cpu().numpy()[..., ::-1]

@@ -166,6 +166,7 @@ def _measure_images(method: Method, qf: int, names: Sequence[str], images: Evalu
         for measure in measures:
             value = file.get((method.label, qf, name), measure.name, pixels)
             if value is None:
+                assert measure.score is not None  # of one that is not of whole sets
                 try:
                     value = measure.score(restored, original)
                     if not math.isfinite(value):

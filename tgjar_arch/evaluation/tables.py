@@ -195,13 +195,14 @@ def wide_table(comparison: Comparison, names: Sequence[str], name: str, title: s
             text = f'{interval.mean:.{_wide_digits(key)}f}' + (OTHER if label in others[key] else '')
             return f'**{text}**' if label in best[key] else text
 
+        def theirs(label: str, key: str, qf: int = qf) -> str:
+            return _printed(key, printed[qf, label].scores.get(key) if (qf, label) in printed else None)
+
         cells.append([comparison.dataset, str(qf), 'measured', *(_cell(names, label, ours) for label in columns)])
         for dataset, table in dict.fromkeys((row.dataset, _stands_in(row, names)) for (row_qf, _), row
                                             in printed.items() if row_qf == qf):
-            cells.append([dataset, str(qf), f'paper, Table {table}', *(_cell(
-                names, label, lambda label, key, qf=qf: _printed(
-                    key, printed[qf, label].scores.get(key) if (qf, label) in printed else None))
-                for label in columns)])
+            cells.append([dataset, str(qf), f'paper, Table {table}',
+                          *(_cell(names, label, theirs) for label in columns)])
     return Table(name, title, ['dataset', 'QF', 'source', *columns], cells,
                  notes=comparison.warnings(list(measures.values())))
 

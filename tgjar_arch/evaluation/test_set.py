@@ -13,7 +13,7 @@ from PIL import Image
 
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset, UnusableImageError
-from tgjar_arch.jpeg.codec import encode
+from tgjar_arch.jpeg.codec import decode, encode
 
 _CONVERT = 'convert it to 8-bit RGB, for example with `magick FILE -colorspace sRGB -depth 8 -type TrueColor PNG24:OUT`'
 
@@ -56,7 +56,7 @@ def decode_image(content: bytes, path: str) -> np.ndarray:
     if pixels.dtype != np.uint8:
         raise UnusableImageError(f'{path} is a 16-bit image, not 8-bit RGB; {_CONVERT}.')
     # Once more, since IMREAD_UNCHANGED leaves out an EXIF orientation, which the dataset applies.
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    return decode(content)
 
 
 class EvaluationSet:

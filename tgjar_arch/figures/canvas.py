@@ -164,8 +164,8 @@ class Canvas:
                                (left - line, top + down, across + 2 * line, line),
                                (left - line, top, line, down), (left + across, top, line, down)):
                 axes.add_patch(Rectangle((x, y), w, h, facecolor=colour, edgecolor='none', antialiased=False))
-        for left, baseline, text, style in self._texts:
-            axes.text(left, baseline, text, color=style['color'], va='baseline', ha='left', parse_math=False,
+        for start, baseline, text, style in self._texts:
+            axes.text(start, baseline, text, color=style['color'], va='baseline', ha='left', parse_math=False,
                       fontproperties=self._font(style['size'], style['bold']))
         return figure
 

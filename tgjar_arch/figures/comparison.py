@@ -58,7 +58,7 @@ class _Text:
 @dataclass(frozen=True)
 class _Row:
     above: _Text | None
-    cells: list[np.ndarray | None]
+    cells: Sequence[np.ndarray | None]
     below: list[_Text]
     window: Window | None
 
@@ -200,15 +200,16 @@ def _draw(rows: Sequence[_Row], titles: Sequence[str], path: str | os.PathLike, 
                     canvas.frame(left + x1, top + y1, x2 - x1, y2 - y1, line, _RED)
             top += scale * height
             if row.window:
-                top = _zoomed(canvas, row, lefts, column, scale * width, top + gap, line)
+                top = _zoomed(canvas, row, row.window, lefts, column, scale * width, top + gap, line)
             if any(text.text for text in row.below):
                 top = _texts(canvas, row.below, lefts, column, top + gap // 2, .92 * font, note_lines)
         canvas.save(path, total, top + gap)
 
 
-def _zoomed(canvas: Canvas, row: _Row, lefts: Sequence[int], column: int, room: int, top: int, line: int) -> int:
+def _zoomed(canvas: Canvas, row: _Row, window: Window, lefts: Sequence[int], column: int, room: int, top: int,
+            line: int) -> int:
     """Draw the window of each image as large as its image allows; returns the place below."""
-    x, y, width, height = row.window
+    x, y, width, height = window
     scale = max(1, room // width)
     for left, image in zip(lefts, row.cells, strict=True):
         if image is not None:

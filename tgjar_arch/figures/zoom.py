@@ -74,7 +74,8 @@ def read_zoom(texts: Sequence[str]) -> Zoom:
     if len(texts) != 4 or not all(text.isdecimal() for text in texts):
         raise ValueError(f'--zoom {" ".join(texts)}: write auto, none, or left, top, width and height in pixels, such '
                          'as --zoom 96 64 64 40.')
-    return tuple(map(int, texts))
+    x, y, width, height = map(int, texts)
+    return x, y, width, height
 
 
 def read_zooms(texts: Sequence[str]) -> list[Zoom]:

@@ -36,8 +36,15 @@ def compress(image: np.ndarray, qf: int, chroma: str = '4:2:0') -> np.ndarray:
 
 
 def decode(content: bytes) -> np.ndarray:
-    """Return the image (H, W, 3) uint8 BGR of a file that `encode` made."""
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    """Return the image (H, W, 3) uint8 BGR of a file that `encode` made.
+
+    Raises:
+        ValueError: when it is no image.
+    """
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f'expected a JPEG file made by encode, but OpenCV cannot read these {len(content)} bytes.')
+    return image
 
 
 def is_cut_short(content: bytes) -> bool:

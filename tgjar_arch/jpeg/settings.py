@@ -13,6 +13,6 @@ def check_qf(qf: Any, key: str = 'qf') -> int:
     Raises:
         ValueError: if it is not a whole number from 1 to 100; the message names `key`.
     """
-    if isinstance(qf, bool) or not isinstance(qf, Integral) or not 1 <= qf <= 100:
+    if isinstance(qf, bool) or not isinstance(qf, Integral) or not 1 <= int(qf) <= 100:
         raise ValueError(f'{key}: a JPEG quality factor is a whole number from 1 to 100, but {qf!r} was given.')
     return int(qf)

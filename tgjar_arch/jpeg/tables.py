@@ -8,7 +8,7 @@ import io
 import cv2
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
 BLOCK = 8  # pixels of a JPEG block
@@ -67,7 +67,7 @@ def off_grid(content: bytes) -> bool:
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if image.format not in ('JPEG', 'MPO'):  # MPO: a second picture behind the first, as phones write it
+            if not isinstance(image, JpegImagePlugin.JpegImageFile):
                 return False
             components = image.layer  # (id, columns, rows, table), of which the most subsampled have 1 and 1
             unit = (1, 1) if len(components) == 1 else [max(one[axis] for one in components) for axis in (1, 2)]

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from torch import Tensor, nn
 
 from tgjar_arch.metrics.lpips import MIN_SIZE, cached_lpips
 from tgjar_arch.weights.trunk import read_trunk
+
+if TYPE_CHECKING:
+    from lpips import LPIPS
 
 INSTALL_TORCHMETRICS = "pip install torchmetrics torch-fidelity (or the extra: pip install 'tgjar[fid]')"
 INCEPTION_FILE = 'weights-inception-2015-12-05-6726825d.pth'
@@ -178,7 +181,7 @@ class _AlexNetFeatures(nn.Module):
     num_features = 256
     min_size = MIN_SIZE['alex']
 
-    def __init__(self, lpips: nn.Module) -> None:
+    def __init__(self, lpips: 'LPIPS') -> None:
         super().__init__()
         self.net, self.scaling_layer = lpips.net, lpips.scaling_layer
 
@@ -209,11 +212,14 @@ def _inception(path: str | None) -> tuple[nn.Module, str]:
     else:
         state = _read_inception(path)
         weights = f'{Path(path).name} (sha256 {_sha256(path)[:8]})'
-    file = io.BytesIO()  # torchmetrics unpickles a file as it is; ours was read without executing anything in it
+    # torchmetrics unpickles a file as it is; ours was read without executing anything in it. It says that it takes a
+    # path only, and hands it to torch.load, which takes both.
+    file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
     try:
-        network = NoTrainInceptionV3('inception', ['2048'], file, antialias=False)
+        network = NoTrainInceptionV3('inception', ['2048'], file,  # type: ignore[arg-type]
+                                     antialias=False)
     except RuntimeError as error:  # torch's list of missing, unexpected and misshapen keys
         raise ValueError(f'Inception weights {path} are not those of the FID ({INCEPTION_FILE}): '
                          f'{_first_difference(error)}') from error
@@ -234,7 +240,7 @@ def _first_difference(error: RuntimeError) -> str:
     return (lines[0][:200] if lines else str(error))
 
 
-def _sha256(path: str) -> str:
+def _sha256(path: str | Path) -> str:
     with open(Path(path).expanduser(), 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 

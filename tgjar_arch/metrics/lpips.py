@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ def lpips_from_features(model: 'LPIPS', a: Sequence[Tensor], b: Sequence[Tensor]
 
 
 def calculate_lpips(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, input_order: str = 'HWC',
-                    net: str = 'alex', trunk_path: str | None = None, better: str = 'lower', **kwargs) -> float:
+                    net: str = 'alex', trunk_path: str | None = None, better: str = 'lower', **kwargs: Any) -> float:
     """LPIPS of two images; 0 for equal ones, lower is better.
 
     Runs on the GPU when there is one. The network is built at the first call and kept for the process.

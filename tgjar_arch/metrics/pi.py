@@ -20,7 +20,7 @@ TGJAR_NRQM. Ma takes about 10 seconds for a 256x256 image on one CPU core; with 
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def perceptual_index(ma: float, niqe: float) -> float:
 
 
 def calculate_pi(img: np.ndarray, crop_border: int = 0, input_order: str = 'HWC', weights_path: str | None = None,
-                 better: str = 'lower', **kwargs) -> float:
+                 better: str = 'lower', **kwargs: Any) -> float:
     """Perceptual index of an image; lower is better.
 
     Args:
@@ -62,7 +62,7 @@ def calculate_pi(img: np.ndarray, crop_border: int = 0, input_order: str = 'HWC'
 
 
 def calculate_ma(img: np.ndarray, crop_border: int = 0, input_order: str = 'HWC', weights_path: str | None = None,
-                 better: str = 'higher', **kwargs) -> float:
+                 better: str = 'higher', **kwargs: Any) -> float:
     """Ma's score of an image, about 0 to 10; higher is better.
 
     Features are computed on the GPU when there is one, random forests on the CPU. The weights are read at the first

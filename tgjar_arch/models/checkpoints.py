@@ -36,7 +36,7 @@ def save_model(model: BaseModel, labels: str, epoch: int, current_iter: int) -> 
         for label in labels:
             if (net := getattr(model, f'net_{label}', None)) is None:
                 continue
-            content = {'params': _on_cpu(model.get_bare_model(net))}
+            content: dict[str, Any] = {'params': _on_cpu(model.get_bare_model(net))}
             if (averaged := getattr(model, f'net_{label}_ema', None)) is not None:
                 content['params_ema'] = _on_cpu(averaged)
             content['network'] = json.dumps(_network_of(model, label))

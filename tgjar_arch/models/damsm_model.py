@@ -1,6 +1,7 @@
 """DAMSMModel: stage 1 of the paper, text and image encoder in one semantic space, inside BasicSR's trainer."""
 
 import math
+from typing import Any
 
 import torch.distributed
 from basicsr.archs import build_network
@@ -10,6 +11,7 @@ from basicsr.utils.dist_util import get_dist_info
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tgjar_arch.metrics.r_precision import r_precision
@@ -18,6 +20,7 @@ from tgjar_arch.models.stage import Stage
 from tgjar_arch.models.validation import readable, share
 from tgjar_arch.option_checks import check_keys, check_model_options
 from tgjar_arch.text.features import TextFeatures
+from tgjar_arch.text.tokenizer import Tokenizer
 
 TRAIN_KEYS = {'damsm_opt', 'clip_text'}
 VAL_KEYS = {'damsm_opt', 'batch_size', 'r_precision'}
@@ -39,6 +42,7 @@ class DAMSMModel(Stage):
     """
 
     labels = 'ti'
+    tokenizer: Tokenizer
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
@@ -99,8 +103,10 @@ class DAMSMModel(Stage):
         check_keys(options, {'gamma', 'min_lr', 'iters_per_epoch'}, 'train: scheduler')
         gamma, min_lr, iters = options['gamma'], options['min_lr'], options['iters_per_epoch']
         for optimizer in self.optimizers:
-            lowest = min_lr / optimizer.param_groups[0]['lr']
-            self.schedulers.append(LambdaLR(optimizer, lambda step, low=lowest: max(gamma**(step // iters), low)))
+            def factor(step: int, lowest: float = min_lr / optimizer.param_groups[0]['lr']) -> float:
+                return max(gamma**(step // iters), lowest)
+
+            self.schedulers.append(LambdaLR(optimizer, factor))
 
     def feed_data(self, data: dict) -> None:
         self.images = data['gt'].to(self.device, non_blocking=True)
@@ -124,14 +130,16 @@ class DAMSMModel(Stage):
 
     # ---------------------------------------------------------------------------------------------------- validation
 
-    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+    def nondist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any,
+                           save_img: bool) -> None:
         """Report the losses and R-precision; see the class. Of several processes each encodes its share."""
-        name, val_opt = dataloader.dataset.opt['name'], self.opt['val']
+        dataset: Any = dataloader.dataset  # with `opt`, as BasicSR's
+        name, val_opt = dataset.opt['name'], self.opt['val']
         rank, world_size = get_dist_info()
         collected = self._collect(share(dataloader, rank, world_size), val_opt.get('pbar') and rank == 0)
         if world_size > 1:
-            parts = [None] * world_size if rank == 0 else None
-            torch.distributed.gather_object(collected, parts)
+            parts: list[dict[int, tuple[Tensor, ...]]] = [{} for _ in range(world_size)]
+            torch.distributed.gather_object(collected, parts if rank == 0 else None)
             if rank > 0:
                 return
             # Every process has had every `world_size`-th image.
@@ -187,13 +195,13 @@ class DAMSMModel(Stage):
                 for key, better in ((key, 'higher' if key == 'r_precision' else 'lower') for key in results)}
 
     @torch.no_grad()
-    def _collect(self, dataloader, progress: bool) -> dict[int, tuple[Tensor, ...]]:
+    def _collect(self, dataloader: DataLoader, progress: bool) -> dict[int, tuple[Tensor, ...]]:
         """Features of each image that can be read, by its place."""
         nets = [self.get_bare_model(net) for net in (self.net_t, self.net_i)]
         modes = [net.training for net in nets]
         for net in nets:
             net.eval()
-        collected = {}
+        collected: dict[int, tuple[Tensor, ...]] = {}
         for index, data in tqdm(readable(dataloader), desc='encode', unit='image', total=len(dataloader),
                                 disable=not progress):
             self.feed_data(data)

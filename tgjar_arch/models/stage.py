@@ -6,6 +6,7 @@ from typing import Any
 
 from basicsr.models.base_model import BaseModel
 from torch import nn
+from torch.utils.data import DataLoader
 
 from tgjar_arch.models.checkpoints import save_model
 from tgjar_arch.models.encoders import text_extras
@@ -50,7 +51,7 @@ class Stage(BaseModel):
                                      f'with a lower learning rate{without_amp}.')
         return log
 
-    def dist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+    def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def save(self, epoch: int, current_iter: int) -> None:

@@ -3,6 +3,7 @@
 import inspect
 from collections import OrderedDict
 from copy import deepcopy
+from typing import Any
 
 import torch
 from basicsr.archs import build_network
@@ -12,6 +13,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
 
 from tgjar_arch.archs.padding import run_padded
 from tgjar_arch.models.checkpoints import warn_of_what_export_refuses
@@ -58,7 +60,7 @@ class TGJARModel(Stage, SRGANModel):
     labels = 'gtd'
 
     def __init__(self, opt: dict) -> None:
-        self.net_t = None
+        self.net_t: nn.Module | None = None
         self.network_opts = {label: opt[f'network_{label}'] for label in ('g', 'd') if opt.get(f'network_{label}')}
         check_model_options(opt, TRAIN_KEYS, VAL_KEYS)
         prepare_metrics(opt.get('val'))
@@ -78,7 +80,7 @@ class TGJARModel(Stage, SRGANModel):
         if self.ema_decay > 0:
             get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
             self.net_g_ema = self._averaged_copy(self.net_g, 'g')
-            if self.train_text_encoder:
+            if self.net_t is not None and self.train_text_encoder:
                 self.net_t_ema = self._averaged_copy(self.net_t, 't')
 
         def loss(key: str) -> nn.Module | None:
@@ -94,7 +96,7 @@ class TGJARModel(Stage, SRGANModel):
             raise ValueError(f'train: qf_opt compares an estimated quality factor with the true one, but network_g '
                              f'{self.opt["network_g"]["type"]} estimates none, as FBCNN does; set qf_opt: ~ .')
 
-        self.net_d = None
+        self.net_d: nn.Module | None = None
         if self.cri_gan:
             for section, key in ((self.opt, 'network_d'), (train_opt, 'optim_d')):
                 if not section.get(key):
@@ -168,7 +170,7 @@ class TGJARModel(Stage, SRGANModel):
     def setup_optimizers(self) -> None:
         train_opt = self.opt['train']
         parameters = list(self.net_g.parameters())
-        if self.train_text_encoder:
+        if self.net_t is not None and self.train_text_encoder:
             parameters += list(self.net_t.parameters())
         optim_type = train_opt['optim_g'].pop('type')
         self.optimizer_g = self.get_optimizer(optim_type, parameters, **train_opt['optim_g'])
@@ -202,7 +204,8 @@ class TGJARModel(Stage, SRGANModel):
         self.class_ids = data['class_id'].to(self.device, non_blocking=True) if 'class_id' in data else None
         self.extra_inputs = self._read_extra_inputs(data)
         self.qf = data.get('qf')
-        self.ids = self.mask = None
+        self.ids: Tensor | None = None
+        self.mask: Tensor | None = None
         if self.net_t is not None:
             if 'text' not in data:
                 raise KeyError('network_t is given, but the batch has no text; name the tokenizer in every dataset.')
@@ -232,7 +235,7 @@ class TGJARModel(Stage, SRGANModel):
     def optimize_parameters(self, current_iter: int) -> None:
         update_g = self.cri_gan is None or (current_iter % self.net_d_iters == 0
                                             and current_iter > self.net_d_init_iters)
-        loss_dict = OrderedDict()
+        loss_dict: OrderedDict[str, Tensor] = OrderedDict()
         with torch.set_grad_enabled(update_g), self._autocast():
             with torch.set_grad_enabled(update_g and self.train_text_encoder):
                 text = self._encode_text(self.net_t)
@@ -275,7 +278,7 @@ class TGJARModel(Stage, SRGANModel):
                 regions, global_features = self.net_i(image)
             add('l_g_damsm', self.cri_damsm(regions, global_features, text, self.class_ids))
         prediction = None
-        if self.cri_gan is not None:
+        if self.net_d is not None and self.cri_gan is not None:
             self.net_d.requires_grad_(self.reuse_fake)
             with self._autocast():
                 prediction = self.net_d(image)
@@ -301,6 +304,7 @@ class TGJARModel(Stage, SRGANModel):
         return 1 - self.qf.to(self.device, torch.float32)[:, None] / 100
 
     def _update_discriminator(self, loss_dict: OrderedDict, judged: Tensor | None) -> None:
+        assert self.net_d is not None and self.cri_gan is not None  # they come together
         self.optimizer_d.zero_grad()
         # Fake first: another pass before it would change the statistics that the graph of `judged` refers to.
         for name, images, is_real in (('fake', self.output.detach(), False), ('real', self.gt, True)):
@@ -335,7 +339,8 @@ class TGJARModel(Stage, SRGANModel):
         for net, training in modes:
             net.train(training)
 
-    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+    def nondist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any,
+                           save_img: bool) -> None:
         validate(self, dataloader, current_iter, tb_logger, save_img)
 
     # ---------------------------------------------------------------------------------------------------- checkpoints

@@ -81,13 +81,15 @@ def validate(model: SRModel, dataloader: DataLoader, current_iter: int | str, tb
         tb_logger: TensorBoard's writer, or None.
         save_img: write every restored image.
     """
-    opt, dataset_opt = model.opt, dataloader.dataset.opt
+    dataset: Any = dataloader.dataset  # with `opt`, as BasicSR's
+    opt, dataset_opt = model.opt, dataset.opt
     name, metrics = dataset_opt['name'], opt['val'].get('metrics') or {}
     root = dataset_opt.get('dataroot_lq') or dataset_opt.get('dataroot_gt')
     sets = {metric: _build(metric_opt) for metric, metric_opt in metrics.items() if metric_opt['type'] in SET_METRICS}
     rank, world_size = get_dist_info()
-    results, num_shown = [], opt['val'].get('num_shown', 4) or 0
-    flat = not opt['is_train'] and _names_differ(dataloader.dataset)
+    results: list[_Result] = []
+    num_shown = opt['val'].get('num_shown', 4) or 0
+    flat = not opt['is_train'] and _names_differ(dataset)
     mine = share(dataloader, rank, world_size)
     quiet = rank > 0 or not opt['val'].get('pbar')
     for index, data in tqdm(readable(mine), total=len(mine), unit='image', disable=quiet):
@@ -132,7 +134,8 @@ def share(dataloader: DataLoader, rank: int, world_size: int) -> DataLoader:
     """
     if world_size == 1 and type(dataloader) is DataLoader:
         return dataloader
-    return DataLoader(Subset(dataloader.dataset, range(rank, len(dataloader.dataset), world_size)), batch_size=1,
+    dataset: Any = dataloader.dataset  # one with a length
+    return DataLoader(Subset(dataset, range(rank, len(dataset), world_size)), batch_size=1,
                       collate_fn=dataloader.collate_fn)
 
 
@@ -175,9 +178,9 @@ def _means(name: str, metrics: dict[str, Any], results: list[_Result], sets: dic
 
 
 def _relative(path: str, root: str | None) -> str:
-    path = Path(path).resolve()
-    root = Path(root).expanduser().resolve() if root else path.parent
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    file = Path(path).resolve()
+    folder = Path(root).expanduser().resolve() if root else file.parent
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
 
 
 def _names_differ(dataset: Dataset) -> bool:

@@ -66,7 +66,8 @@ def _fit(picture: Image.Image, cell: int | None) -> Image.Image:
     if cell is None or max(picture.size) <= cell:
         return picture
     scale = cell / max(picture.size)
-    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.LANCZOS)
+    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))),
+                          Image.Resampling.LANCZOS)
 
 
 def wrap_text(text: str, fits: Callable[[str], bool], max_lines: int, ending: str = '...') -> list[str]:
@@ -81,7 +82,8 @@ def wrap_text(text: str, fits: Callable[[str], bool], max_lines: int, ending: st
     Returns:
         At most `max_lines` lines, none empty; no line for a text without words.
     """
-    rest, lines = ' '.join(text.split()), []
+    rest = ' '.join(text.split())
+    lines: list[str] = []
     while rest and len(lines) < max_lines:
         end = 16  # doubled until it is too long: a text of thousands of words is measured only as far as it is drawn
         while end < len(rest) and fits(rest[:end]):

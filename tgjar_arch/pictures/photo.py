@@ -25,7 +25,9 @@ _FORMATS = {'JPEG': 'JPEG', 'PNG': 'PNG', 'WEBP': 'WebP', 'BMP': 'BMP', 'TIFF': 
             'JPEG2000': 'JPEG 2000'}  # Pillow's name: ours
 _SIGNATURE = re.compile(rb'\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*|\0\0\0\x0cjP', re.DOTALL)
 # (horizontal, vertical) sampling of the luma against the chroma
-_CHROMA = {(1, 1): '4:4:4', (2, 1): '4:2:2', (2, 2): '4:2:0', (1, 2): '4:4:0', (4, 1): '4:1:1', (4, 2): '4:1:0'}
+_CHROMA: dict[tuple[float, float], str] = {
+    (1, 1): '4:4:4', (2, 1): '4:2:2', (2, 2): '4:2:0', (1, 2): '4:4:0', (4, 1): '4:1:1', (4, 2): '4:1:0',
+}
 _GREY_MODES = ('1', 'L', 'LA', 'La', 'I;16', 'I;16L', 'I;16B', 'I;16N')
 _COLOUR_MODES = ('RGB', 'RGBA', 'RGBa', 'RGBX', 'P', 'PA', 'CMYK', 'YCbCr', 'HSV')  # no file has the last
 _STRIP = 256  # rows
@@ -168,8 +170,8 @@ def _float_tiff(file: io.BufferedReader, head: bytes) -> str | None:
         form = max(directory.get(ExifTags.Base.SampleFormat) or (1,))
     except Exception:  # it is broken indeed
         return None
-    words = {2: 'signed whole numbers', 3: 'floating point numbers', 5: 'complex numbers', 6: 'complex numbers'}
-    words = words.get(form, 'whole numbers' if bits > 16 else None)
+    kinds = {2: 'signed whole numbers', 3: 'floating point numbers', 5: 'complex numbers', 6: 'complex numbers'}
+    words = kinds.get(form, 'whole numbers' if bits > 16 else None)
     return f'{bits}-bit {words}' if words else None
 
 
@@ -212,10 +214,12 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
     """
     path = Path(path)
     with open_image(path, max_pixels) as image:
+        assert image.format is not None  # of an image from a file
         kind = 'JPEG' if image.format == 'MPO' else image.format  # a JPEG with a second picture, of phones
         # Of a TIFF's pages and a phone's extra pictures the first is the photo; an animation has none.
-        if kind in ('PNG', 'WEBP') and getattr(image, 'n_frames', 1) > 1:
-            raise ValueError(f'{path} is an animation of {image.n_frames} frames; save one of them as a picture.')
+        frames = getattr(image, 'n_frames', 1)
+        if kind in ('PNG', 'WEBP') and frames > 1:
+            raise ValueError(f'{path} is an animation of {frames} frames; save one of them as a picture.')
         check_mode(image, str(path))
         bit_depth = _bit_depth(image, path)
         load(image, path)
@@ -247,8 +251,8 @@ def _jpeg_facts(image: JpegImagePlugin.JpegImageFile) -> JpegFacts | None:
     qf, standard = estimate_quality(tables[:1] if one_table else tables)
     chroma = None
     if len(components) >= 3:
-        ratio = tuple(components[0][k] / components[1][k] for k in (1, 2))
-        chroma = _CHROMA.get(ratio, 'unusual')
+        (_, columns, rows, _), (_, fewer_columns, fewer_rows, _) = components[:2]
+        chroma = _CHROMA.get((columns / fewer_columns, rows / fewer_rows), 'unusual')
     return JpegFacts(qf, standard, chroma, bool(image.info.get('progressive')), tables)
 
 
@@ -260,7 +264,7 @@ def _bit_depth(image: Image.Image, path: Path) -> int:
     if image.format == 'PNG':  # Pillow opens 16-bit colour as 8-bit; the header chunk says it
         with open(path, 'rb') as file:
             return file.read(25)[24]
-    if image.format == 'TIFF':
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(ExifTags.Base.BitsPerSample) or (8,))
     return 8
 
@@ -299,7 +303,9 @@ def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
         # A broken profile, or one of another colour space: converted as if there were none.
         with suppress(ImageCms.PyCMSError, OSError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            return ImageCms.profileToProfile(image, source, ImageCms.createProfile('sRGB'), outputMode='RGB')
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile('sRGB'), outputMode='RGB')
+            assert converted is not None  # only where it changes the image in place
+            return converted
     return image.convert('RGB')
 
 

@@ -57,7 +57,7 @@ def write_picture(path: str | os.PathLike, image: np.ndarray, like: Photo | None
     if path.exists() and not overwrite:
         raise FileExistsError(f'{path} is there already; it is replaced only when overwriting is asked for.')
     picture = _picture(image, like, path, keep_grey)
-    if kind == 'JPEG' and 'A' in picture.getbands():
+    if like is not None and kind == 'JPEG' and 'A' in picture.getbands():
         raise ValueError(f'{path}: {like.path} is partly transparent, which JPEG cannot hold; write .png or .webp.')
     options = _format_options(kind, quality)
     if like is not None:
@@ -137,9 +137,9 @@ def upright_exif(exif: bytes, size: tuple[int, int]) -> bytes | None:
             if tag in details:
                 details[tag] = value
         for directory in (data, details):
-            for tag, value in directory.items():
+            for key, value in directory.items():
                 if isinstance(value, str) and not value.isascii():  # Pillow reads Latin-1, but writes ASCII
-                    directory[tag] = value.encode('latin-1', 'replace')
+                    directory[key] = value.encode('latin-1', 'replace')
         return data.tobytes()
     except Exception:  # broken metadata must not stop a whole picture
         return None

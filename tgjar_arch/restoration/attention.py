@@ -41,7 +41,8 @@ class WordAttention(NamedTuple):
 
 def check_attention(restorer: Restorer) -> None:
     """Raises ValueError when the networks have no word attention: they take no text, or have no LFM."""
-    if not restorer.takes_text or getattr(restorer.net_g, 'lfms', None) is None:
+    if not restorer.takes_text or not isinstance(restorer.net_g, TextGuidedGenerator) or \
+            restorer.net_g.lfms is None:
         why = 'was trained without local fusion (LFM)' if restorer.takes_text else 'takes no captions'
         raise ValueError(f'{restorer.name} {why}, and has no word attention; take weights of another network.')
 
@@ -74,6 +75,7 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
     """
     check_attention(restorer)
     net = restorer.net_g if restorer.dtype == torch.float32 else deepcopy(restorer.net_g).float()
+    assert isinstance(net, TextGuidedGenerator) and net.lfms is not None  # as `check_attention` says
     if scale is not None and scale not in range(1, len(net.lfms) + 1):
         raise ValueError(f'scale must be 1 to {len(net.lfms)}, the LFMs of {restorer.name}, or None for their mean, '
                          f'but is {scale!r}.')
@@ -81,6 +83,7 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
     height, width = pixels.shape[:2]
     check_size(width, height)
     text = restorer.encode([caption])
+    assert text is not None  # `check_attention` has refused networks that take none
     read = text.mask[0]
     if not read.any():
         raise ValueError(f'the caption {caption[:60]!r} has no word that the tokenizer knows: there is no attention.')
@@ -88,13 +91,14 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
     words = [_readable(restorer.tokenizer.decode([i])[0]) for i in ids[read.cpu()].tolist()]
 
     lq = torch.tensor(pixels, device=restorer.device).permute(2, 0, 1)[None] / 255.
-    with torch.no_grad(), _recorded(net, read) as recorded:
+    with torch.no_grad(), _recorded(net.lfms, read) as recorded:
         net(enlarged(lq).contiguous(memory_format=torch.channels_last), text)
     chosen = recorded if scale is None else [recorded[scale - 1]]
     total: Tensor | None = None
     for attention in chosen:
         on_picture = to_picture(attention.float(), (height, width), net)
         total = on_picture if total is None else total.add_(on_picture)
+    assert total is not None  # there is at least one LFM
     return WordAttention(words, (total[0] / len(chosen)).cpu().numpy())
 
 
@@ -122,14 +126,14 @@ def to_picture(attention: Tensor, size: tuple[int, int], net: TextGuidedGenerato
 
 
 @contextmanager
-def _recorded(net: nn.Module, read: Tensor) -> Iterator[list[Tensor]]:
-    """The attention (1, T, h, w) of each LFM to the words `read`, in their order, once `net` has run on a picture."""
+def _recorded(lfms: nn.ModuleList, read: Tensor) -> Iterator[list[Tensor]]:
+    """The attention (1, T, h, w) of each LFM to the words `read`, in their order, once the network has run."""
     recorded: list[Tensor] = []
 
     def record(lfm: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
         recorded.append(lfm.forward(*inputs, return_attention=True)[1][:, read])  # `forward` itself calls no hook
 
-    hooks = [lfm.register_forward_hook(record) for lfm in net.lfms]
+    hooks = [lfm.register_forward_hook(record) for lfm in lfms]
     try:
         yield recorded
     finally:

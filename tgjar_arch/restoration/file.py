@@ -51,14 +51,17 @@ class FileReport:
         caption: the caption, and where it is from; None if the file was left as it is.
         is_jpeg: whether its JPEG quality can be read.
         is_deep: whether it has more than 8 bits a sample.
-        skipped: whether it was left as it is, because its quality is better than `max_qf`.
     """
 
     description: str
     caption: FoundCaption | None
     is_jpeg: bool
     is_deep: bool
-    skipped: bool = False
+
+    @property
+    def skipped(self) -> bool:
+        """Whether it was left as it is, because its quality is better than `max_qf`."""
+        return self.caption is None
 
 
 def caption_of(source: Path, photo: Photo, settings: RestoreSettings, root: Path | None = None,
@@ -72,10 +75,13 @@ def caption_of(source: Path, photo: Photo, settings: RestoreSettings, root: Path
         root: folder up to which `metadata.jsonl` is looked for; None: the file's own.
         captioner: describes files without a caption.
     """
+    if captioner is None:
+        return find_caption(source, settings.caption, root, None, settings.max_pixels)
+
     def auto(_: Path) -> str:
         return captioner([Image.fromarray(photo.upright(photo.pixels).copy())])[0]
 
-    return find_caption(source, settings.caption, root, auto if captioner else None, settings.max_pixels)
+    return find_caption(source, settings.caption, root, auto, settings.max_pixels)
 
 
 def restore_file(restorer: Restorer, source: Path, target: Path, settings: RestoreSettings, root: Path | None = None,
@@ -104,7 +110,7 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     is_jpeg, is_deep = photo.jpeg is not None, photo.bit_depth > 8
     too_good = photo.jpeg is not None and settings.max_qf is not None and photo.jpeg.qf > settings.max_qf
     if too_good and not settings.force:
-        return FileReport(describe(photo), None, is_jpeg, is_deep, skipped=True)
+        return FileReport(describe(photo), None, is_jpeg, is_deep)
     if check is not None:
         check(photo)
     caption = caption_of(source, photo, settings, root, captioner)

@@ -23,6 +23,7 @@ from tgjar_arch.archs.fusion import GlobalFusion
 from tgjar_arch.archs.lstm_text_encoder_arch import LSTMTextEncoder
 from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.atomic_file import atomic
+from tgjar_arch.registration import NAMES, network_class
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.features import TextFeatures
 from tgjar_arch.version import VERSION
@@ -65,13 +66,15 @@ def export_onnx(path: str | Path, weights: ExportedWeights, source: str = '') ->
     except ImportError as error:
         raise ImportError(f"ONNX files need the packages of the extra onnx ({error}): pip install 'tgjar[onnx]'."
                           ) from error
+    kind = weights.network_g['type']
+    if kind not in NAMES['arch'] or not issubclass(network_class(kind), TextGuidedGenerator):
+        raise ValueError(f'only TGJARGenerator and TGJARLiteGenerator are written as ONNX, not {kind}.')
     restorer = Restorer(weights, 'cpu')
-    if not isinstance(restorer.net_g, TextGuidedGenerator):
-        raise ValueError(f'only TGJARGenerator and TGJARLiteGenerator are written as ONNX, not {restorer.name}.')
     model = _pad_inside(_trace(restorer))
     metadata = {'format': FORMAT, 'source': f'tgjar {VERSION}' + (f', {source}' if source else ''),
                 'network_g': json.dumps(weights.network_g)}
     if restorer.takes_text:
+        assert weights.tokenizer is not None  # the restorer has read it
         metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
                      'max_words': str(weights.max_words)}
     onnx.helper.set_model_props(model, metadata)
@@ -83,17 +86,17 @@ def export_onnx(path: str | Path, weights: ExportedWeights, source: str = '') ->
     return difference
 
 
-class _PlainGlobalFusion(nn.Module):
+class _PlainGlobalFusion(GlobalFusion):
     """GFM as the paper draws it: the module's own shortcut branches on the size, which a graph for any size cannot."""
 
     def __init__(self, gfm: GlobalFusion) -> None:
-        super().__init__()
-        self.gfm = gfm
+        nn.Module.__init__(self)  # the layers are those of `gfm`
+        self.conv_global, self.fc, self.conv_fuse = gfm.conv_global, gfm.fc, gfm.conv_fuse
 
-    def forward(self, x: Tensor, sentence: Tensor) -> Tensor:
-        fused = self.gfm.fc(torch.cat((self.gfm.pool(x), sentence), dim=1))  # (N, C)
+    def fuse(self, x: Tensor, pooled: Tensor, sentence: Tensor) -> Tensor:
+        fused = self.fc(torch.cat((pooled, sentence), dim=1))  # (N, C)
         repeated = fused[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        return self.gfm.conv_fuse(torch.cat((x, repeated), dim=1))
+        return self.conv_fuse(torch.cat((x, repeated), dim=1))
 
 
 class _PaddedLSTM(nn.Module):
@@ -130,7 +133,7 @@ class _PaddedLSTM(nn.Module):
 class _Graph(nn.Module):
     """What the file computes, for H and W in multiples of 8."""
 
-    def __init__(self, net_g: nn.Module, net_t: nn.Module | None) -> None:
+    def __init__(self, net_g: TextGuidedGenerator, net_t: nn.Module | None) -> None:
         super().__init__()
         self.net_g = deepcopy(net_g)
         if self.net_g.gfm is not None:
@@ -142,12 +145,18 @@ class _Graph(nn.Module):
         return self.net_g(lq, features).clamp(0, 1)
 
 
+def _generator(restorer: Restorer) -> TextGuidedGenerator:
+    assert isinstance(restorer.net_g, TextGuidedGenerator)  # `export_onnx` has refused others
+    return restorer.net_g
+
+
 def _trace(restorer: Restorer) -> 'ModelProto':
     """The graph for H and W in multiples of 8; its image input and output are named `padded` and `whole`."""
-    graph = _Graph(restorer.net_g, restorer.net_t if restorer.takes_text else None).requires_grad_(False).eval()
+    net_g = _generator(restorer)
+    graph = _Graph(net_g, restorer.net_t if restorer.takes_text else None).requires_grad_(False).eval()
     dim = torch.export.Dim
     images = dim('N', min=1)
-    names, inputs = ['padded'], [torch.rand(2, restorer.net_g.num_in_ch, 4 * _GRID, 5 * _GRID)]
+    names, inputs = ['padded'], [torch.rand(2, net_g.num_in_ch, 4 * _GRID, 5 * _GRID)]
     shapes = [{0: images, 2: _GRID * dim('h', min=1), 3: _GRID * dim('w', min=1)}]
     if restorer.takes_text:
         words = dim('T', min=1, max=getattr(restorer.net_t, 'max_tokens', None))
@@ -164,6 +173,7 @@ def _trace(restorer: Restorer) -> 'ModelProto':
         lines = [line for line in str(error).splitlines() if line.startswith('<class')] or [str(error)]
         raise ValueError(f'{restorer.name}{text} cannot be written as ONNX by PyTorch {torch.__version__}: {lines[-1]}'
                          ) from error
+    assert program is not None  # with dynamo
     model = program.model_proto
     fixed = [value.name for value in model.graph.input
              if sum(not axis.dim_param for axis in value.type.tensor_type.shape.dim) > (value.name == 'padded')]
@@ -182,7 +192,7 @@ def _pad_inside(model: 'ModelProto') -> 'ModelProto':
     (whole,) = graph.output
     channels = padded.type.tensor_type.shape.dim[1].dim_value
 
-    def constant(name: str, *values: int):
+    def constant(name: str, *values: int) -> TensorProto:
         return numpy_helper.from_array(torch.tensor(values).numpy(), f'pad_{name}')
 
     graph.initializer.extend([constant('grid', _GRID), constant('none', *[0] * 6), constant('start', 0, 0),
@@ -214,19 +224,20 @@ def _compare(content: bytes, restorer: Restorer) -> float:
     """
     import onnxruntime
 
+    net_g = _generator(restorer)
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
     differences = []
     for size, lengths in (((8, 9), (0,)), ((33, 50), (7, 0, 2))):
-        lq = torch.rand(len(lengths), restorer.net_g.num_in_ch, *size)
+        lq = torch.rand(len(lengths), net_g.num_in_ch, *size)
         inputs = {'lq': lq.numpy()}
         features = None
         if restorer.takes_text:
             ids, mask = _captions(restorer, lengths)
             inputs |= {'text': ids.numpy(), 'text_mask': mask.numpy()}
         with torch.inference_mode():
-            if restorer.takes_text:
+            if restorer.net_t is not None and restorer.takes_text:
                 features = restorer.net_t(ids, mask)
-            expected = restorer.net_g(lq, features).clamp(0, 1)
+            expected = net_g(lq, features).clamp(0, 1)
         (got,) = session.run(None, inputs)
         differences.append((torch.from_numpy(got) - expected).abs().max().item())
     if not max(differences) <= TOLERANCE:  # NaN too

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial, reduce
 from math import isfinite
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tgjar_arch.archs.extra_inputs import extra_inputs, thumbnail_size
 from tgjar_arch.archs.padding import MIN_SIDE, enlarged, enlarged_parts, run_padded
+from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.jpeg.tables import quantisation_maps, tables_as_stored, thumbnail
 from tgjar_arch.pictures.arrays import open_picture
 from tgjar_arch.registration import network_class
@@ -27,7 +30,7 @@ from tgjar_arch.restoration.tiling import (
 )
 from tgjar_arch.text.cleaning import clean
 from tgjar_arch.text.features import TextFeatures
-from tgjar_arch.text.tokenizer import tokenizer_from_json
+from tgjar_arch.text.tokenizer import Tokenizer, tokenizer_from_json
 from tgjar_arch.weights.file import ExportedWeights, read_weights
 from tgjar_arch.weights.shipped import find_weights
 
@@ -73,17 +76,20 @@ class Restorer:
         self.can_tile = can_tile(self.net_g)
         if self.can_tile:
             self.net_g.to(self.dtype)
-        self.extra_inputs = getattr(self.net_g, 'extra_inputs', ())
+        self.extra_inputs = extra_inputs(self.net_g)
         if unknown := set(self.extra_inputs) - {'qmaps', 'thumbnail'}:
             raise ValueError(f'{self.name} needs {", ".join(sorted(unknown))} besides the image, which only a data set '
                              'gives it; restore with `tgjar test` and an option file.')
         self.self_ensemble = self_ensemble
-        self.net_t = self.tokenizer = None
+        self.net_t: torch.nn.Module | None = None
+        self._tokenizer: Tokenizer | None = None
         takes_text = 'text' in inspect.signature(self.net_g.forward).parameters
         self.takes_text = takes_text and getattr(self.net_g, 'uses_text', True) and weights.network_t is not None
         if weights.network_t is not None:
+            if weights.tokenizer is None:
+                raise ValueError('the weights have a text encoder, network_t, but no tokenizer.')
             self.net_t = self._build(weights.network_t, weights.state_t)
-            self.tokenizer = tokenizer_from_json(weights.tokenizer)
+            self._tokenizer = tokenizer_from_json(weights.tokenizer)
             self.max_words = weights.max_words
 
     @classmethod
@@ -112,11 +118,22 @@ class Restorer:
         options = deepcopy(network)
         net = network_class(options.pop('type'))(**options)
         net.load_state_dict(state)
-        return net.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+        return net.requires_grad_(False).eval().to(self.device).to(memory_format=torch.channels_last)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Tokenizer of the text encoder.
+
+        Raises:
+            ValueError: when there is no text encoder.
+        """
+        if self._tokenizer is None:
+            raise ValueError(f'these weights of {self.name} have no text encoder, and so no tokenizer.')
+        return self._tokenizer
 
     def encode(self, captions: list[str]) -> TextFeatures | None:
         """Text features of captions; '' is no caption. None if the networks take no text."""
-        if not self.takes_text:
+        if self.net_t is None or not self.takes_text:
             return None
         # Cleaned: bytes that are no UTF-8 reach Python as lone surrogates, which no tokenizer takes.
         padded = [self.tokenizer.pad(self.tokenizer.encode(clean(caption)), self.max_words) for caption in captions]
@@ -218,7 +235,7 @@ class Restorer:
         at_once = len(batch)
         if tile is None:
             tile = self._choose_tile(height, width, text_strength)
-            if self.can_tile and not tile:
+            if isinstance(self.net_g, TextGuidedGenerator) and not tile:
                 one = working_bytes(self.net_g, height, width, conditions=_passes(text_strength))
                 at_once = max(1, memory_for(self.device) // one)
         if not tile:
@@ -248,7 +265,7 @@ class Restorer:
         return [(1., guided)] if text_strength == 1 else [(1. - text_strength, None), (text_strength, guided)]
 
     def _choose_tile(self, height: int, width: int, text_strength: float) -> int:
-        if not self.can_tile:
+        if not isinstance(self.net_g, TextGuidedGenerator):
             return 0
         return choose_tile(self.net_g, height, width, memory_for(self.device), _passes(text_strength))
 
@@ -269,15 +286,16 @@ class Restorer:
         lq = enlarged(lq).contiguous(memory_format=torch.channels_last)
         extra = {key: enlarged(value) for key, value in extra.items()}
         with torch.no_grad(), self._autocast():
-            if self.can_tile:
+            if isinstance(self.net_g, TextGuidedGenerator):
                 result = restore_whole(self.net_g, lq, conditions)
             else:
-                result = 0
-                for weight, text in conditions:
-                    given = {**extra, 'text': text} if self.takes_text else extra
-                    out = run_padded(self.net_g, lq, lambda x, given=given: self.net_g(x, **given)).float()
-                    result = result + weight * out
+                result = reduce(torch.add, (weight * self._run(lq, text, extra) for weight, text in conditions))
         return result[:, :, :height, :width].clamp_(0, 1)
+
+    def _run(self, lq: Tensor, text: TextFeatures | None, extra: Mapping[str, Tensor]) -> Tensor:
+        """What a network of others makes of images for one caption each, float32."""
+        given = {**extra, 'text': text} if self.takes_text else extra
+        return run_padded(self.net_g, lq, lambda x: self.net_g(x, **given)).float()
 
     def _restore_parts(self, read: Callable, write: Callable, size: tuple[int, int], captions: list[str | None],
                        text_strength: float, tile: int | None, extra: Mapping[str, Tensor],
@@ -290,21 +308,20 @@ class Restorer:
             rows, columns = (slice(0, length) for length in size)
             write(rows, columns, self._restore_whole(read(rows, columns), conditions, extra))
             return
+        assert isinstance(self.net_g, TextGuidedGenerator)  # of others no tiles are made
         parts = enlarged_parts(read, write, size)
         passes = both_parts(*parts) if self.self_ensemble else (parts,)
         with torch.no_grad(), self._autocast():
             for k, (read, write, size) in enumerate(passes):
-                def report(done: int, total: int, k: int = k) -> None:
-                    progress(k * total + done, len(passes) * total)
-
-                restore_in_tiles(self.net_g, read, write, size, self.device, conditions, tile,
-                                 report if progress else None)
+                report = None if progress is None else partial(_report, progress, k, len(passes))
+                restore_in_tiles(self.net_g, read, write, size, self.device, conditions, tile, report)
 
     def _read_extra_inputs(self, image: Image.Image | np.ndarray | None, pixels: np.ndarray,
                            tables: np.ndarray | None) -> dict[str, Tensor]:
         extra = {}
         if 'qmaps' in self.extra_inputs:
-            tables = tables_as_stored(image) if tables is None else tables
+            if tables is None and isinstance(image, Image.Image):
+                tables = tables_as_stored(image)
             if tables is None:
                 kind = getattr(image, 'format', None)
                 what = f'a {kind} file' if kind else 'this image, not as opened from a JPEG file,'
@@ -314,8 +331,13 @@ class Restorer:
             extra['qmaps'] = quantisation_maps(tables, *size)[None].to(self.device)
         if 'thumbnail' in self.extra_inputs:
             bgr = np.ascontiguousarray(pixels[..., ::-1])
-            extra['thumbnail'] = thumbnail(bgr, self.net_g.thumbnail_size)[None].to(self.device)
+            extra['thumbnail'] = thumbnail(bgr, thumbnail_size(self.net_g))[None].to(self.device)
         return extra
+
+
+def _report(progress: Callable[[int, int], None], index: int, count: int, done: int, total: int) -> None:
+    """Hand on the progress of pass `index` of `count` with as many tiles each as that of all."""
+    progress(index * total + done, count * total)
 
 
 def _passes(text_strength: float) -> int:

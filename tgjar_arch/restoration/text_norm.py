@@ -14,9 +14,11 @@ def feature_lengths(weights: ExportedWeights, captions: Sequence[str]) -> tuple[
     """Root mean square of the word and of the sentence features that the text encoder makes of captions.
 
     Raises:
-        ValueError: when no word of the captions is known.
+        ValueError: when the weights take no captions, or no word of them is known.
     """
     text = Restorer(weights, 'cpu').encode(list(captions))
+    if text is None:
+        raise ValueError('the weights take no captions, so there are no features to measure.')
     known = text.mask.any(dim=1)
     if not known.any():
         raise ValueError('no word of the captions is in the vocabulary of the weights.')

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from math import ceil, sqrt
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tgjar_arch.archs.fusion import GlobalFusion
 from tgjar_arch.archs.padding import pad_to_multiple
 from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.restoration.limits import MIN_TILE
@@ -112,7 +114,7 @@ def restore_in_tiles(net: TextGuidedGenerator, read: Read, write: Write, size: t
         return F.pad(x, (0, max(columns.stop - width, 0), 0, max(rows.stop - height, 0)), mode='reflect')
 
     coarse = _encode(net, padded, whole, encoded, steps)
-    pooled = None if net.gfm is None else _pool(net, coarse, whole, [block for block, _ in blocks], device)
+    pooled = None if net.gfm is None else _pool(net.gfm, coarse, whole, [block for block, _ in blocks], device)
     for block, tiles in blocks:
         outer = block.grown(net.margins.decode, whole)
         deeps = _fuse(net, coarse, outer, whole, texts, pooled, device)
@@ -155,12 +157,13 @@ def restore_whole(net: TextGuidedGenerator, lq: Tensor,
 def _decode(net: TextGuidedGenerator, x: Tensor, skips: list[Tensor], coarse: Tensor, deeps: list[Tensor],
             texts: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
     """The weighted sum over the conditions (N, 3, H, W), float32."""
-    result = None
+    result: Tensor | None = None
     for (weight, text), deep in zip(texts, deeps, strict=True):
         # `decode` overwrites the skips, so that only the last may have the originals.
         kept = skips if deep is deeps[-1] else [skip.clone() for skip in skips]
         out = net.decode(x, kept, coarse, deep, text).float()
         result = out.mul_(weight) if result is None else result.add_(out, alpha=weight)
+    assert result is not None  # there is at least one condition
     return result
 
 
@@ -179,7 +182,7 @@ class _Steps:
 def _encode(net: TextGuidedGenerator, padded: Callable[[Region], Tensor], whole: Region, tiles: list[Region],
             steps: _Steps) -> Tensor:
     """The coarsest features (1, C, h, w) of the whole picture, in the memory of the CPU."""
-    coarse = None
+    coarse: Tensor | None = None
     for part in tiles:
         seen = part.grown(net.margins.encode, whole)
         features = net.encode_coarse(net.encode_fine(padded(seen)))
@@ -189,18 +192,18 @@ def _encode(net: TextGuidedGenerator, padded: Callable[[Region], Tensor], whole:
         coarse[(..., *part.slices())] = features[(..., *part.slices(origin=seen))].cpu()
         del features
         steps.done()
+    assert coarse is not None  # a picture has at least one tile
     return coarse
 
 
-def _pool(net: TextGuidedGenerator, coarse: Tensor, whole: Region, blocks: list[Region],
-          device: torch.device) -> Tensor:
+def _pool(gfm: GlobalFusion, coarse: Tensor, whole: Region, blocks: list[Region], device: torch.device) -> Tensor:
     """`GlobalFusion.pool` (1, C) of the whole picture: the mean is the sum over the parts, each without overlap."""
-    total = 0
+    parts = []
     for block in blocks:
         seen = block.grown(1, whole)  # for one 3x3 convolution
-        features = net.gfm.conv_global(coarse[(..., *seen.slices())].to(device))
-        total = total + features[(..., *block.slices(origin=seen))].sum(dim=(2, 3), dtype=torch.float32).double().cpu()
-    return (total / (whole.bottom * whole.right)).to(device, torch.float32)
+        features = gfm.conv_global(coarse[(..., *seen.slices())].to(device))
+        parts.append(features[(..., *block.slices(origin=seen))].sum(dim=(2, 3), dtype=torch.float32).double().cpu())
+    return (reduce(torch.add, parts) / (whole.bottom * whole.right)).to(device, torch.float32)
 
 
 def _fuse(net: TextGuidedGenerator, coarse: Tensor, outer: Region, whole: Region,

@@ -29,7 +29,8 @@ class Captioner:
         options = {'local_files_only': not download}
         self._processor = AutoImageProcessor.from_pretrained(model, **options)
         self._tokenizer = AutoTokenizer.from_pretrained(model, **options)
-        self._model: Any = AutoModelForImageTextToText.from_pretrained(model, **options).to(device).eval()
+        network: torch.nn.Module = AutoModelForImageTextToText.from_pretrained(model, **options)
+        self._model: Any = network.to(device).eval()
         self._device = device
         self._options = {'num_beams': beams, 'max_new_tokens': max_tokens, 'do_sample': False}
 

@@ -1,6 +1,6 @@
 """What a text encoder hands to the networks and losses."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class TextFeatures(NamedTuple):
         """The same features, cut from the graph that made them."""
         return TextFeatures(self.words.detach(), self.sentence.detach(), self.mask)
 
-    def to(self, *args, **kwargs) -> 'TextFeatures':
+    def to(self, *args: Any, **kwargs: Any) -> 'TextFeatures':
         """Move or cast the features as `Tensor.to` does; the mask moves but stays bool."""
         words, sentence = self.words.to(*args, **kwargs), self.sentence.to(*args, **kwargs)
         return TextFeatures(words, sentence, self.mask.to(words.device))

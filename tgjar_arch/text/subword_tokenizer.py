@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from tgjar_arch.text.word_tokenizer import pad_ids
+from tgjar_arch.text.word_tokenizer import pad_ids, token_of
 
 
 class HFTokenizer:
@@ -63,4 +63,4 @@ class HFTokenizer:
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         """Return the tokens of `ids`, special ones left out."""
-        return [self._tokenizer.id_to_token(int(i)) for i in ids if int(i) not in self.special_ids]
+        return [token_of(self._tokenizer, int(i)) for i in ids if int(i) not in self.special_ids]

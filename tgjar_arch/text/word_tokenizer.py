@@ -160,7 +160,7 @@ class WordTokenizer:
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Return the words of `ids`, padding left out."""
-        return [self._tokenizer.id_to_token(int(i)) for i in ids if i != END_ID]
+        return [token_of(self._tokenizer, int(i)) for i in ids if i != END_ID]
 
     def _report(self, words: list[str]) -> None:
         new = [word for word in dict.fromkeys(words) if word not in _named_unknown]
@@ -174,6 +174,18 @@ class WordTokenizer:
                     f'{", ".join(repr(word[:40]) for word in new[:room])}.')
         if len(new) > room:
             warning(f'more than {_MAX_NAMED} unknown words: further ones are skipped silently.')
+
+
+def token_of(tokenizer: Tokenizer, index: int) -> str:
+    """Return the token with an id.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    token = tokenizer.id_to_token(index)
+    if token is None:
+        raise ValueError(f'the tokenizer has no token {index}; take ids that it made itself.')
+    return token
 
 
 def pad_ids(ids: Sequence[int], max_words: int, rng: random.Random | None = None) -> tuple[Tensor, Tensor]:

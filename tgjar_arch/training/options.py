@@ -139,7 +139,8 @@ def override(options: dict[str, Any], entries: Iterable[str], path: str) -> tupl
             raise OptionError(f'--force_yml {entry}: the shell has put your home folder in the place of ~; write '
                               f'{keys}=none.')
         *sections, last = keys.strip().split(':')
-        block, walked = options, []
+        block = options
+        walked: list[str] = []
         for section in sections:
             if not isinstance(block.get(section), dict):
                 where = f'{path} has no section {":".join([*walked, section])}'

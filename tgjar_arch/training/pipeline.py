@@ -238,6 +238,7 @@ def _explained(build: Callable[[dict], Any], path: str) -> Callable[[dict], Any]
 def _is_about_options(error: BaseException) -> bool:
     """Raised in this package, by a call of a registered constructor, or by BasicSR for want of a key."""
     frame = error.__traceback__
+    assert frame is not None  # it has been raised
     while frame.tb_next is not None:
         frame = frame.tb_next
     module = frame.tb_frame.f_globals.get('__name__', '')

@@ -60,10 +60,12 @@ def find_checkpoint(path: Path) -> Path:
         raise FileNotFoundError(f'{path} has no checkpoint models/net_g_*.pth; has the training saved one yet?')
     # By number, since copying may change times; `latest` has none, and after a resumed run it may be older than them.
     numbered = [file for file in found if file.stem.rpartition('_')[2].isdecimal()]
-    best = max(numbered, key=lambda file: int(file.stem.rpartition('_')[2]), default=None)
-    others = [file for file in found if file not in numbered and (
-        best is None or file.stat().st_mtime_ns >= best.stat().st_mtime_ns)]
-    return max(others, key=lambda file: file.stat().st_mtime_ns, default=best)
+    others = [file for file in found if file not in numbered]
+    if numbered:
+        best = max(numbered, key=lambda file: int(file.stem.rpartition('_')[2]))
+        newer = [file for file in others if file.stat().st_mtime_ns >= best.stat().st_mtime_ns]
+        return max(newer, key=lambda file: file.stat().st_mtime_ns, default=best)
+    return max(others, key=lambda file: file.stat().st_mtime_ns)
 
 
 def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:

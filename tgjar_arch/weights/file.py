@@ -9,7 +9,7 @@ built without reading or fetching another file (`tgjar_arch.weights.network_chec
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class ExportedWeights:
     network_g: dict[str, Any]
     state_g: dict[str, Tensor]
     network_t: dict[str, Any] | None = None
-    state_t: dict[str, Tensor] | None = None
+    state_t: dict[str, Tensor] = field(default_factory=dict)
     tokenizer: str | None = None
     max_words: int = 0
     max_qf: int | None = None
@@ -84,6 +84,8 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
     tensors = {f'net_g.{key}': value for key, value in weights.state_g.items()}
     metadata = {'format': _FORMAT, 'network_g': json.dumps(weights.network_g)}
     if weights.network_t is not None:
+        if weights.tokenizer is None:
+            raise ValueError('the weights have a text encoder, network_t, but no tokenizer.')
         tensors |= {f'net_t.{key}': value for key, value in weights.state_t.items()}
         metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
                      'max_words': str(weights.max_words)}

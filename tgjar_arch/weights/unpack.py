@@ -22,7 +22,7 @@ def unpack(content: ExportedWeights, output: Path) -> list[Path]:
         OSError: if a file cannot be written.
     """
     files = [output / 'net_g_latest.pth']
-    if content.network_t is not None:
+    if content.network_t is not None and content.tokenizer is not None:
         with atomic(output / 'tokenizer.json', durable=True) as temporary:
             temporary.write_text(content.tokenizer, encoding='utf-8')
         save_atomically({'params': content.state_t, 'network': json.dumps(content.network_t),
