@@ -81,8 +81,9 @@ setup(
         'basicsr': ['basicsr>=1.4.2,<1.5'],
         'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'spandrel>=0.4', 'torchmetrics>=1.8',
                 'torch-fidelity>=0.3', 'onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'matplotlib>=3.8',
-                'gradio>=6.0', 'playwright>=1.40', 'jsonschema>=4.18'],
+                'gradio>=6.0', 'playwright>=1.40', 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
         'app': ['gradio>=6.0'],
+        'docs': ['mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
         # torch: the exporter through torch.export, with sizes left free
         'onnx': ['onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'torch>=2.7'],
         'fbcnn': ['spandrel>=0.4'],
