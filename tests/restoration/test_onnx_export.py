@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import tgjar_arch
-from tests.test_readme_examples import example
+from tests.docs.test_python_examples import example
 from tgjar_arch.archs.generator_arch import TGJARGenerator
 from tgjar_arch.archs.hf_text_encoder_arch import HFTextEncoder
 from tgjar_arch.archs.lite_generator_arch import TGJARLiteGenerator
