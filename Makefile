@@ -33,11 +33,11 @@ lint: $(STAMP)  ## check style with ruff
 	$(BIN)/python -m ruff check .
 
 docs: $(STAMP)  ## build the documentation into site/; a broken link or a missing name is an error
-	$(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
 	@echo 'Open site/index.html, or run make docs-serve'
 
 docs-serve: $(STAMP)  ## show the documentation at http://127.0.0.1:8000, and follow changes
-	$(BIN)/python -m mkdocs serve $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve $(ARGS)
 
 bench: $(STAMP)  ## inference and training measured (an hour); each is `python -m benchmarks.NAME`, as others in benchmarks/
 	$(BIN)/python -m benchmarks.inference $(INFERENCE)
