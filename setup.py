@@ -79,11 +79,11 @@ setup(
         # installed already, which some mirrors of the package index lack, and which writes into tensorboard's folder.
         # `make setup` and the README install BasicSR with --no-deps; `import tgjar_arch` without it says the command.
         'basicsr': ['basicsr>=1.4.2,<1.5'],
-        'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'spandrel>=0.4', 'torchmetrics>=1.8',
+        'dev': ['mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27',
+                'pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'spandrel>=0.4', 'torchmetrics>=1.8',
                 'torch-fidelity>=0.3', 'onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'matplotlib>=3.8',
-                'gradio>=6.0', 'playwright>=1.40', 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
+                'gradio>=6.0', 'playwright>=1.40'],
         'app': ['gradio>=6.0'],
-        'docs': ['mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
         # torch: the exporter through torch.export, with sizes left free
         'onnx': ['onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'torch>=2.7'],
         'fbcnn': ['spandrel>=0.4'],
@@ -92,6 +92,7 @@ setup(
         # two do not need, a second OpenCV among it: `pip install --no-deps pyiqa` spares that.
         'metrics': ['pyiqa>=0.1.16', 'torchmetrics>=1.8', 'torch-fidelity>=0.3'],
         'plot': ['matplotlib>=3.8'],
+        'docs': ['mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
     },
     entry_points={'console_scripts': ['tgjar = tgjar_arch.cli.main:main']},
     zip_safe=False,
