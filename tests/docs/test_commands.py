@@ -79,6 +79,8 @@ def test_commands_named_in_the_text_exist(page):
 
 @pages
 def test_option_files_exist(page):
+    if page.parent.name == 'weights':
+        return  # histories name files that are in git only
     text = page.read_text('utf-8')
     there = {path.relative_to(ROOT / 'options').as_posix() for path in (ROOT / 'options').rglob('*.yml')}
     assert set(re.findall(r'options/((?:\w+/)*\w+\.yml)', text)) <= there
