@@ -1,4 +1,4 @@
-"""The blocks of docs/training.md that train on CUB from nothing run as they stand, with small networks and few images."""
+"""The blocks of docs/training.md that train on CUB from nothing run as they stand, with small networks."""
 
 import contextlib
 import importlib.util
@@ -24,9 +24,11 @@ pytestmark = pytest.mark.slow
 PAGE = ROOT / 'docs' / 'training.md'
 CLASSES = {'005.Crested_Auklet': 5, '007.Parakeet_Auklet': 7, '004.Groove_billed_Ani': 4}  # the last is for tests
 SMALL = ['num_gpu=0', 'network_t:embed_dim=8', 'network_t:text_dim=16']
-TRAIN = [*SMALL, 'datasets:train:gt_size=64', 'datasets:train:num_worker_per_gpu=0',
-         'datasets:train:batch_size_per_gpu=2', 'network_i:text_dim=16', 'train:total_iter=2', 'val:val_freq=2', 'logger:print_freq=1',
-         'logger:save_checkpoint_freq=2', 'logger:use_tb_logger=false']
+TRAIN = [
+    *SMALL, 'datasets:train:gt_size=64', 'datasets:train:num_worker_per_gpu=0', 'datasets:train:batch_size_per_gpu=2',
+    'network_i:text_dim=16', 'train:total_iter=2', 'val:val_freq=2', 'logger:print_freq=1',
+    'logger:save_checkpoint_freq=2', 'logger:use_tb_logger=false',
+]
 GENERATOR = ['network_g:num_feat=8', 'network_g:num_block=1', 'network_g:text_dim=16']
 STAGES = {  # option file: what makes it small enough for a test
     'train_damsm_cub_alexnet.yml': [*TRAIN, 'network_i:weights=~', 'train:scheduler:periods=[2]', 'train:warmup_iter=0',
