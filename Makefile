@@ -1,6 +1,6 @@
 # Needs Python 3.11 or 3.12, pip and make; everything else goes into .venv, made once and reused.
 # Variables: PYTHON (the interpreter .venv is made with), VENV, JOBS (processes of test, 2 unless given), ARGS (added to the
-# command of test, demo and demo-train), INFERENCE and TRAINING (to those of bench).
+# command of test, docs, demo and demo-train), INFERENCE and TRAINING (to those of bench).
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-train test lint bench clean
+.PHONY: help setup demo demo-train test lint docs docs-serve bench clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv] [ARGS=...]'
@@ -35,12 +35,19 @@ lint: $(STAMP)  ## check style with ruff and types with mypy (the first time som
 	@ln -sfn '$(CURDIR)/datasets' '$(CURDIR)/losses' .mypy_cache/links/tgjar_arch
 	$(BIN)/python -m mypy
 
+docs: $(STAMP)  ## build the documentation into site/; a broken link or a missing name is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
+	@echo 'Open site/index.html, or run make docs-serve'
+
+docs-serve: $(STAMP)  ## show the documentation at http://127.0.0.1:8000, and follow changes
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve $(ARGS)
+
 bench: $(STAMP)  ## inference and training measured (an hour); each is `python -m benchmarks.NAME`, as others in benchmarks/
 	$(BIN)/python -m benchmarks.inference $(INFERENCE)
 	$(BIN)/python -m benchmarks.training $(TRAINING)
 
 clean:  ## remove build files and caches; .venv, data and results stay
-	rm -rf build dist tgjar.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site tgjar.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find tgjar_arch datasets losses options tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on the PATH may exist and not run (version managers), or lack venv (some Linux packages): each is tried.

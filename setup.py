@@ -82,7 +82,8 @@ setup(
         'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'mypy>=2.0', 'types-PyYAML>=6.0', 'types-tqdm>=4.67',
                 'spandrel>=0.4', 'torchmetrics>=1.8', 'torch-fidelity>=0.3', 'onnx>=1.18', 'onnxruntime>=1.20',
                 'onnxscript>=0.5', 'matplotlib>=3.8', 'gradio>=6.0', 'playwright>=1.40',
-                'jsonschema>=4.18'],
+                'jsonschema>=4.18',
+                'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
         'app': ['gradio>=6.0'],
         # torch: the exporter through torch.export, with sizes left free
         'onnx': ['onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'torch>=2.7'],
@@ -92,6 +93,7 @@ setup(
         # two do not need, a second OpenCV among it: `pip install --no-deps pyiqa` spares that.
         'metrics': ['pyiqa>=0.1.16', 'torchmetrics>=1.8', 'torch-fidelity>=0.3'],
         'plot': ['matplotlib>=3.8'],
+        'docs': ['mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
     },
     entry_points={'console_scripts': ['tgjar = tgjar_arch.cli.main:main']},
     zip_safe=False,

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import tgjar_arch
-from tests.test_readme_examples import example
+from tests.docs.test_python_examples import example
 from tgjar_arch.archs.generator_arch import TGJARGenerator
 from tgjar_arch.archs.hf_text_encoder_arch import HFTextEncoder
 from tgjar_arch.archs.lite_generator_arch import TGJARLiteGenerator
@@ -128,12 +128,12 @@ def test_file_says_how_to_use_it(files, session):
 @pytest.mark.parametrize('caption', [
     'a small yellow bird', 'a small yellow bird with a black cap and the red flower',  # of 11 words 6 count
     'unbekannt', ''])
-def test_example_of_the_readme(files, restorer, tmp_path, monkeypatch, caption):
+def test_example_of_the_documentation(files, restorer, tmp_path, monkeypatch, caption):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'tgjar_cub.onnx').symlink_to(files / 'tiny.onnx')
     pixels = np.random.default_rng(0).integers(0, 255, (21, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save('bird.jpg', quality=20)
-    code = example('onnxruntime')
+    code = example('docs/python.md', 'onnxruntime')
     assert len(code.splitlines()) <= 13 and "'a small yellow bird'" in code
     exec(code.replace('a small yellow bird', caption), {})
     restored = np.asarray(Image.open('bird.png'))

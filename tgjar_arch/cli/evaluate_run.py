@@ -136,8 +136,8 @@ def evaluate(settings: EvaluateSettings, progress: Progress, warn: Callable[[str
             problem_line(*problem) for problem in scores.problems.items()))
     dataset = guess_dataset(settings.images)
     paper = settings.paper or dataset or 'none'
-    comparison = Comparison(DATASETS.get(dataset or '', Path(settings.images).name), [method.label for method in methods],
-                            settings.qfs, measures, scores, [] if paper == 'none' else paper_rows(paper),
+    name = DATASETS[dataset] if dataset else Path(settings.images).name
+    comparison = Comparison(name, [method.label for method in methods], settings.qfs, measures, scores, [] if paper == 'none' else paper_rows(paper),
                             _captioned(images, settings.caption_rows))
     draw = partial(figures.write, measures, scores) if figures else list
     notes = [*warnings, *_notes(settings, images, methods, measures, left_out, paper)]

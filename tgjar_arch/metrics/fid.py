@@ -144,7 +144,7 @@ def fid(weights_path: str | Path | None = None, better: str = 'lower') -> Freche
         better: for BasicSR's record of the best score, not used here; give `lower` in the option file.
 
     Raises:
-        As `build_set_metric`.
+        ValueError, FileNotFoundError, RuntimeError, ImportError: as `build_set_metric`.
     """
     path = weights_path or os.environ.get('TGJAR_FID_INCEPTION') or None
     network, weights = _inception(None if path is None else str(path))
@@ -163,7 +163,7 @@ def frechet_alexnet(weights_path: str | Path | None = None, better: str = 'lower
         better: see `fid`.
 
     Raises:
-        As `build_set_metric`.
+        ValueError, FileNotFoundError, RuntimeError, ImportError: as `build_set_metric`.
     """
     path = weights_path or os.environ.get('TGJAR_LPIPS_ALEX') or None
     lpips = cached_lpips('alex', None if path is None else str(path))

@@ -44,9 +44,9 @@ TOP = {*REQUIRED, 'network_g', 'network_d', 'network_t', 'network_i', 'manual_se
        'dist_params', 'scale', 'find_unused_parameters', 'plugin'}
 LOGGER = {'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}
 FILES = {  # keys of a dataset that name files, and what to do when they are missing
-    'dataroot_gt': 'See the README for how to get the data.',
-    'dataroot_lq': 'See the README for how to get the data.',
-    'dataroot_text': 'See the README for how to get the data.',
+    'dataroot_gt': 'docs/data.md says how to get the data.',
+    'dataroot_lq': 'docs/data.md says how to get the data.',
+    'dataroot_text': 'docs/data.md says how to get the data.',
     'tokenizer': 'Build it with `tgjar vocab`.',
 }
 

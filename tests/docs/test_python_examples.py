@@ -1,14 +1,17 @@
-"""The Python examples of README.md run, and do what the text beside them says."""
+"""The Python examples of README.md and docs/ run, and do what the text beside them says."""
 
 import ast
-import re
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import tgjar_arch
 from tests.helpers.checkout import ROOT
+from tests.helpers.pages import PAGES, blocks, name_of
+from tests.helpers.photo_files import picture
 from tgjar_arch import Restorer, TextFeatures
 from tgjar_arch.losses.contrastive_loss import PerceptualContrastiveLoss
 from tgjar_arch.losses.damsm_loss import DAMSMLoss
@@ -16,23 +19,40 @@ from tgjar_arch.metrics.lpips import build_lpips
 from tgjar_arch.restoration import restorer
 
 
-def examples() -> list[str]:
-    """All Python examples of README.md."""
-    return re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text('utf-8'), re.DOTALL)
-
-
-def example(word: str) -> str:
-    """The one example that has `word` in it."""
-    (found,) = [code for code in examples() if word in code]
+def example(page: str, word: str) -> str:
+    """The one example of a page that has `word` in it."""
+    (found,) = [code for code in blocks(ROOT / page, 'python') if word in code]
     return found
 
 
-def test_examples_are_python_and_import_what_exists():
-    assert len(examples()) >= 4
-    for code in examples():
+@pytest.mark.parametrize('page', PAGES, ids=name_of)
+def test_examples_are_python_and_import_what_exists(page):
+    for code in blocks(page, 'python'):
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.ImportFrom) and node.module.startswith('tgjar_arch'):
                 exec(ast.unparse(node), {})
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/python.md'])
+def test_restore_one_picture(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(88, 72).save('bird.jpg', quality=1)
+    exec(example(page, 'from_pretrained'), {})
+    with Image.open('bird.png') as restored, Image.open('bird.jpg') as jpeg:
+        original = np.asarray(picture(88, 72), float)
+        before, after = (np.square(np.asarray(image, float) - original).mean() for image in (jpeg, restored))
+    assert after < 0.9 * before
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/losses.md'])
+def test_the_contrastive_loss_in_three_lines(page, stranger):
+    code = next(code for code in blocks(ROOT / page, 'python') if 'contrastive(restored, gt, lq)' in code)
+    assert len(code.strip().splitlines()) == 4
+    lq, gt = stranger['loader'][0][:2]
+    names = {'loss': torch.tensor(2.), 'restored': torch.rand(3, 3, 32, 40), 'gt': gt, 'lq': lq}
+    exec(code, names)
+    d_gt, d_lq = names['contrastive'].distances(names['restored'], gt, lq)
+    torch.testing.assert_close(names['loss'], 2 + 0.01 * (d_gt / (d_lq + 0.1)).mean())
 
 
 def test_restorer_is_a_name_of_the_package_and_others_are_not():
@@ -67,7 +87,7 @@ def stranger(tmp_path, monkeypatch):
 
 
 def test_losses_in_a_strangers_training_loop(stranger):
-    code = example('DAMSMLoss')
+    code = example('docs/losses.md', 'DAMSMLoss')
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     before = [parameter.clone() for parameter in stranger['net'].parameters()]
     exec(code, stranger)
