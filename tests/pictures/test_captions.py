@@ -239,7 +239,7 @@ def test_a_thousand_lines_of_metadata_are_read_once(write, tmp_path, monkeypatch
     import tgjar_arch.pictures.captions as module
     calls = []
     read = module.read_metadata
-    monkeypatch.setattr(module, 'read_metadata', lambda path: calls.append(path) or read(path))
+    monkeypatch.setattr(module, 'read_metadata', lambda path, tell: calls.append(path) or read(path, tell))
     content = saved(picture(8, 8))
     paths = [write(content, f'{k}.jpg') for k in range(30)]
     lines = [b'{"file_name": "%d.jpg", "captions": ["bird %d"]}' % (k, k) for k in range(1000)]
