@@ -48,11 +48,11 @@ def match_sidecars(names: Iterable[str], files: Iterable[str]) -> dict[str, list
         files: paths of text files, from the folder that names count from.
     """
     index = NameIndex(names)
-    found: dict[str, list[tuple[bool, bool, bool, str]]] = {}
+    found: dict[str, list[tuple[bool, bool, str, bool, str]]] = {}
     for file in files:
         stem = sidecar_stem(file)
         whole = index.find(stem)
         name = whole if whole is not None else index.find(image_name(stem))
         if name is not None:
-            found.setdefault(name, []).append((whole is None, stem != name, not file.endswith('.txt'), file))
+            found.setdefault(name, []).append((whole is None, stem != name, stem, not file.endswith('.txt'), file))
     return {name: [file for *_, file in sorted(ranked)] for name, ranked in found.items()}

@@ -55,7 +55,8 @@ def unread(folder: Path, name: str) -> Misfit | None:
     """
     if name.startswith('.') or metadata_rank(name) is not None or not _UNREAD.fullmatch(name):
         return None
-    return Misfit(folder / name, f'not read; captions are read from {", ".join(METADATA_FILES)} and x{_SIDECAR} beside x.jpg')
+    return Misfit(folder / name, f'not read; captions are read from {", ".join(METADATA_FILES)} and x{_SIDECAR} '
+                                 'beside x.jpg')
 
 
 def _lines(text: str) -> list[str]:
@@ -104,9 +105,9 @@ def read_metadata(path: str | os.PathLike[str], tell: Tell = _silent) -> Iterato
     if problem:
         tell(Misfit(path, problem))
     keys: set[str] = set()
-    for name, record in _rows(path, text, tell) if is_table else _records(path, text):
+    for name, record, class_id in _rows(path, text, tell) if is_table else _records(path, text):
         keys |= record.keys()
-        yield name, _captions(record), record.get('class_id', -1)
+        yield name, _captions(record), class_id
     if keys and not keys & {*CAPTION_KEYS, 'class_id'}:
         others = ', '.join(sorted(keys - {'file_name'})) or 'nothing else'
         tell(Misfit(path, f'no captions; expected one of {", ".join(CAPTION_KEYS)} beside file_name, but got {others}'))
@@ -117,13 +118,13 @@ def _captions(record: Mapping[str, object]) -> list[str]:
         value = record.get(key)
         if isinstance(value, str):
             value = [value]
-        if isinstance(value, list) and (found := _clean(value)):
+        if isinstance(value, list) and (found := _clean([item for item in value if isinstance(item, str)])):
             return found
     return []
 
 
-def _records(path: Path, text: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield (file_name, record) of JSON lines."""
+def _records(path: Path, text: str) -> Iterator[tuple[str, dict[str, object], int]]:
+    """Yield (file_name, record, class_id) of JSON lines."""
     for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
@@ -140,26 +141,25 @@ def _records(path: Path, text: str) -> Iterator[tuple[str, dict[str, object]]]:
         class_id = record.get('class_id', -1)
         if isinstance(class_id, bool) or not isinstance(class_id, int):
             raise ValueError(f'{path}, line {number}: "class_id" must be a whole number, but is {class_id!r}.')
-        yield record['file_name'], record
+        yield record['file_name'], record, class_id
 
 
 def _are_strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _rows(path: Path, text: str, tell: Tell) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield (file_name, record) of a table; what does not fit is told."""
+def _rows(path: Path, text: str, tell: Tell) -> Iterator[tuple[str, dict[str, object], int]]:
+    """Yield (file_name, record, class_id) of a table; what does not fit is told."""
     lines = iter(line + '\n' for line in _lines(text))
     head = next((line for line in lines if line.strip()), '')
-    heads = [next(csv.reader([head], delimiter=delimiter), []) for delimiter in ',;\t']
-    named = [[cell.strip().lower() for cell in cells] for cells in heads]
-    columns, delimiter = max(zip(named, ',;\t', strict=True), key=lambda pair: ('file_name' in pair[0], len(pair[0])))
+    columns, delimiter = _head(head)
     if 'file_name' not in columns:
         if text.strip():
-            tell(Misfit(path, f'not read, it has no column file_name; its columns are {", ".join(columns)}'))
+            tell(Misfit(path, f'not read, it has no column file_name; its columns are {", ".join(columns)[:80]}'))
         return
     reader = csv.reader(lines, delimiter=delimiter)
     without_name = 0
+    odd_classes: list[str] = []
     try:
         for cells in reader:
             record: dict[str, object] = dict(zip(columns, cells, strict=False))
@@ -170,13 +170,32 @@ def _rows(path: Path, text: str, tell: Tell) -> Iterator[tuple[str, dict[str, ob
             for key in CAPTION_KEYS:
                 if key in record:
                     record[key] = _cell(str(record[key]))
-            if 'class_id' in record:
-                record['class_id'] = _class_id(path, str(record['class_id']), tell)
-            yield name, record
+            class_id, number = -1, str(record.get('class_id', '')).strip()
+            if number:
+                try:
+                    class_id = int(number)
+                except ValueError:
+                    odd_classes.append(number)
+            yield name, record, class_id
     except csv.Error as error:
-        tell(Misfit(path, f'not read from row {reader.line_num} on: {error}'))
+        tell(Misfit(path, f'not read from line {reader.line_num + 1} on: {error}'))
     if without_name:
-        tell(Misfit(path, f'{without_name} rows have no file_name and are left out'))
+        tell(Misfit(path, f'{without_name} rows without a file_name are left out'))
+    if odd_classes:
+        tell(Misfit(path, f'class_id must be a whole number, but is {odd_classes[0][:40]!r} in one of '
+                          f'{len(odd_classes)} rows; it is left out there'))
+
+
+def _head(line: str) -> tuple[list[str], str]:
+    """Return the names of the columns, and what separates them."""
+    found: list[tuple[list[str], str]] = []
+    for delimiter in ',;\t':
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:  # as of a line that is too long
+            cells = []
+        found.append(([cell.strip().lower() for cell in cells], delimiter))
+    return max(found, key=lambda pair: ('file_name' in pair[0], len(pair[0])))
 
 
 def _cell(text: str) -> list[str]:
@@ -188,11 +207,3 @@ def _cell(text: str) -> list[str]:
         if _are_strings(value):
             return list(value)
     return [text]
-
-
-def _class_id(path: Path, text: str, tell: Tell) -> int:
-    try:
-        return int(text or -1)
-    except ValueError:
-        tell(Misfit(path, f'class_id must be a whole number, but is {text[:40]!r}, which is left out'))
-        return -1

@@ -30,14 +30,18 @@ def decode_utf_16(content: bytes) -> str | None:
     """Return the text of bytes in UTF-16 or UTF-32, or None if they are not plainly that.
 
     They are with a byte order mark; and without one, when they make a text of assigned characters in UTF-16, of which
-    half are ASCII, or which is not UTF-8 either.
+    half are ASCII, or which does not read as UTF-8.
     """
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return content[len(mark):].decode(encoding, errors='replace')
-    if len(content) % 2 or b'\0' not in content:
+    if len(content) % 2:
         return None
-    if 4 * content.count(b'\0') < len(content) and _is_utf_8(content):
+    while content.endswith(b'\0\0'):  # which ends a text, or pads it
+        content = content[:-2]
+    if b'\0' not in content:
+        return None
+    if 4 * content.count(b'\0') < len(content) and _reads_as_utf_8(content):
         return None
     found: list[tuple[int, str]] = []
     for encoding in ('utf-16-le', 'utf-16-be'):
@@ -52,12 +56,16 @@ def decode_utf_16(content: bytes) -> str | None:
     return found[0][1] if found and found[0][0] and (len(found) == 1 or found[0][0] > found[1][0]) else None
 
 
-def _is_utf_8(content: bytes) -> bool:
+def _reads_as_utf_8(content: bytes) -> bool:
     try:
-        content.decode()
+        return _is_readable(content.decode())
     except UnicodeDecodeError:
         return False
-    return True
+
+
+def _is_readable(text: str, undecodable: int = 0) -> bool:
+    """Whether there are not more control characters and undecodable bytes than letters."""
+    return undecodable + sum(map(_is_control, text)) <= sum(map(str.isalpha, text))
 
 
 def decode_text(content: bytes) -> Decoded:
@@ -70,6 +78,6 @@ def decode_text(content: bytes) -> Decoded:
         return Decoded(wide.lstrip('\ufeff'))
     text = content.decode('utf-8', errors='replace').lstrip('\ufeff')
     bad = text.count('\ufffd') - content.count('\ufffd'.encode())
-    if bad + sum(map(_is_control, text)) > sum(map(str.isalpha, text)):
+    if not _is_readable(text, bad):
         return Decoded('', UNKNOWN)
     return Decoded(text, SPACES if bad else '')
