@@ -68,7 +68,8 @@ def misfit_lines(misfits: Iterable[Misfit]) -> list[str]:
     files: dict[str, list[str]] = {}
     for path, why in misfits:
         files.setdefault(why, []).append(str(path))
-    return [f'{len(set(paths))} caption files: {why}: {_some(paths)}' for why, paths in files.items()]
+    return [f'{len(set(paths))} caption file{"s" if len(set(paths)) > 1 else ""}: {why}: {_some(paths)}'
+            for why, paths in files.items()]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -282,7 +282,7 @@ def test_caption_files_that_do_not_fit_are_in_the_report(root, caplog):
     assert [line for line in caplog.messages if 'spaces' in line] == [  # once for all
         f'birds: 2 caption files: {SPACES}: {root / "004.Groove_billed_Ani" / "ani.1.txt"}, '
         f'{root / "010.Red" / "red.txt"}']
-    assert f'birds: 1 caption files: {UNKNOWN}: {root / "004.Groove_billed_Ani" / "ani.2.txt"}' in caplog.messages
+    assert f'birds: 1 caption file: {UNKNOWN}: {root / "004.Groove_billed_Ani" / "ani.2.txt"}' in caplog.messages
     told: list[Misfit] = []
     assert list(iter_captions(root, told.append)) == ['gr n', 'f r']
     assert sorted(told) == sorted(report.misfits)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.parsers import expat
 
-from PIL import ExifTags, Image, IptcImagePlugin, PngImagePlugin
+from PIL import ExifTags, Image, ImageFile, IptcImagePlugin, PngImagePlugin
 
 from tgjar_arch.pictures.caption_names import folded, match_sidecars, sidecar_stem
 from tgjar_arch.pictures.files import image_name, list_images
@@ -131,11 +131,7 @@ def _texts(image: Image.Image) -> Iterator[tuple[str, str]]:
     xmp = xmp_of(image)
     if xmp:
         yield xmp_description(xmp), 'XMP description'
-    try:
-        exif = image.getexif()
-        description, comment = exif.get(ExifTags.Base.ImageDescription), exif.get(ExifTags.Base.XPComment)
-    except Exception:  # broken metadata must not stop a whole picture
-        description = comment = None
+    description, comment = (_exif_tag(image, tag) for tag in (ExifTags.Base.ImageDescription, ExifTags.Base.XPComment))
     if isinstance(description, str):
         description = description.encode('latin-1', 'replace')  # which Pillow has decoded it from
     if isinstance(description, bytes):
@@ -152,13 +148,22 @@ def _texts(image: Image.Image) -> Iterator[tuple[str, str]]:
                     # tEXt is Latin-1 by the standard, but many programs write UTF-8; iTXt is always UTF-8.
                     yield (text if isinstance(text, PngImagePlugin.iTXt) else decode(text.encode('latin-1', 'replace')),
                            f'PNG text "{key}"')
-    for key, source in _IPTC_TITLES.items():
-        if key in iptc:
-            yield iptc[key], source
+    for data_set, source in _IPTC_TITLES.items():
+        if data_set in iptc:
+            yield iptc[data_set], source
+
+
+def _exif_tag(image: Image.Image, tag: int) -> object:
+    try:
+        return image.getexif().get(tag)
+    except Exception:  # broken metadata must not stop a whole picture
+        return None
 
 
 def _iptc(image: Image.Image) -> dict[tuple[int, int], str]:
     """Return the texts of IPTC-IIM data sets (of Photoshop's APP13 segment, or of a TIFF tag), the first of each."""
+    if not isinstance(image, ImageFile.ImageFile):
+        return {}
     try:
         found = IptcImagePlugin.getiptcinfo(image) or {}
     except Exception:  # broken metadata must not stop a whole picture
