@@ -73,3 +73,18 @@ def test_help_has_an_example(capsys):
         main(['--help'])
     help_text = ' '.join(capsys.readouterr().out.split())
     assert 'tgjar vocab data/cub/train data/cub/test -o data/cub/tokenizer.json' in help_text
+
+
+def test_caption_files_that_do_not_fit_are_said(folder, tmp_path, capsys):
+    (folder / 'more').mkdir()
+    (folder / 'more' / 'metadata.csv').write_text('image,text\na.png,lost\n')
+    assert main([str(folder), '-o', str(tmp_path / 'tokenizer.json')]) == 0
+    assert capsys.readouterr().err == (
+        f'{folder}: 1 caption file: not read, it has no column file_name; its columns are image, text: '
+        f'{folder / "more" / "metadata.csv"}\n')
+
+
+def test_utf_16(tmp_path, capsys):
+    (tmp_path / 'a.txt').write_text('a small yellow bird', encoding='utf-16')
+    assert main([str(tmp_path), '-o', str(tmp_path / 'tokenizer.json')]) == 0
+    assert '4 different words' in capsys.readouterr().out

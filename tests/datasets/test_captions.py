@@ -2,11 +2,13 @@
 
 import json
 import logging
+import unicodedata
 
 import pytest
 
 from tgjar_arch.datasets.captions import CaptionedImage, CaptionReport, EncodedCaptions, iter_captions, read_captions
-from tgjar_arch.text.caption_files import read_caption_file, read_metadata
+from tgjar_arch.text.caption_files import Misfit, read_caption_file, read_metadata
+from tgjar_arch.text.encodings import SPACES, UNKNOWN
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 
 
@@ -147,6 +149,148 @@ def test_report_is_one_line_a_kind(root, caplog):
         'data/birds: 5 metadata entries have no image: a, b, c, ...',
         'data/birds: 3 captions are longer than max_words = 18 and get cut, of: x, y',
     ]
+
+
+def images_in(folder, *names: str):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_metadata_in_a_table(root):
+    """Hugging Face's image folders have it; JSON lines go before it, it before text files."""
+    write(root / 'metadata.csv', 'file_name,class_id,text', '010.Red/red.jpg,10,a red bird',
+          '004.Groove_billed_Ani/ani.1.jpg,4,"black, thick beak"', '004.Groove_billed_Ani/ani.1.jpg,4,second',
+          'gone.jpg,3,lost')
+    write(root / '010.Red' / 'red.txt', 'from the sidecar')
+    write(root / '004.Groove_billed_Ani' / 'ani.2.txt', 'sidecar only')
+    images, report = read_captions(root)
+    assert images == [CaptionedImage('004.Groove_billed_Ani/ani.1', ('black, thick beak', 'second'), 4),
+                      CaptionedImage('004.Groove_billed_Ani/ani.2', ('sidecar only',)),
+                      CaptionedImage('010.Red/red', ('a red bird',), 10)]
+    assert report == CaptionReport(missing_images=['gone'])
+    assert list(iter_captions(root)) == ['a red bird', 'black, thick beak', 'second', 'lost', 'sidecar only',
+                                         'from the sidecar']
+
+    write(root / 'metadata.jsonl', record('010.Red/red.jpg', 'from JSON'))
+    images, report = read_captions(root)
+    assert images[2] == CaptionedImage('010.Red/red', ('from JSON',), 10)
+    assert images[0].captions == ('black, thick beak', 'second')
+    assert list(iter_captions(root))[:2] == ['from JSON', 'black, thick beak']
+
+
+@pytest.mark.parametrize('as_folder', [True, False])
+def test_text_root_with_a_table(root, tmp_path, as_folder):
+    write(tmp_path / 'text' / 'metadata.csv', 'file_name,caption', '010.Red/red.png,far away')
+    images, _ = read_captions(root, tmp_path / 'text' if as_folder else tmp_path / 'text' / 'metadata.csv')
+    assert images[2].captions == ('far away',)
+
+
+@pytest.mark.parametrize('on_disk', ['NFC', 'NFD'])
+@pytest.mark.parametrize('kind', ['jsonl', 'csv', 'sidecar', 'text_root', 'by_stem'])
+def test_names_in_another_unicode_form(tmp_path, on_disk, kind):
+    image, text = (unicodedata.normalize(form, 'Vögel/grün.jpg') for form in (
+        on_disk, 'NFD' if on_disk == 'NFC' else 'NFC'))
+    images_in(tmp_path / 'images', image)
+    if kind == 'jsonl':
+        write(tmp_path / 'images' / 'metadata.jsonl', record(text, 'found'))
+    elif kind == 'csv':
+        write(tmp_path / 'images' / 'metadata.csv', 'file_name,text', f'{text},found')
+    elif kind == 'sidecar':
+        write(tmp_path / 'images' / image.split('/')[0] / text.split('/')[1].replace('.jpg', '.txt'), 'found')
+    elif kind == 'text_root':
+        write(tmp_path / 'text' / text.replace('.jpg', '.txt'), 'found')
+    else:
+        write(tmp_path / 'text' / 'other' / text.split('/')[1].replace('.jpg', '.txt'), 'found')
+    images, report = read_captions(tmp_path / 'images', tmp_path / 'text' if (tmp_path / 'text').exists() else None)
+    assert images == [CaptionedImage(image.removesuffix('.jpg'), ('found',))]
+    assert report == CaptionReport()
+
+
+def test_of_two_names_in_two_forms_each_has_its_own(tmp_path):
+    names = [unicodedata.normalize(form, 'grün') for form in ('NFC', 'NFD')]
+    images_in(tmp_path, *(f'{name}.jpg' for name in names))
+    write(tmp_path / f'{names[1]}.txt', 'second')
+    assert captions_of(tmp_path) == {names[0]: (), names[1]: ('second',)}
+
+
+@pytest.mark.parametrize('file_name', [r'010.Red\red.jpg', r'.\010.Red\red.jpg', './010.Red/red.jpg',
+                                       '010.Red//red.jpg'])
+@pytest.mark.parametrize('kind', ['metadata.jsonl', 'metadata.csv'])
+def test_backslashes_on_any_system(root, kind, file_name):
+    line = record(file_name, 'found') if kind.endswith('jsonl') else f'file_name,text\n{file_name},found'
+    write(root / kind, line)
+    images, report = read_captions(root)
+    assert images[2].captions == ('found',) and report.missing_images == []
+
+
+def test_metadata_of_sub_folders_with_backslashes(root):
+    (root / '010.Red' / 'new').mkdir()
+    (root / '010.Red' / 'new' / 'one.jpg').touch()
+    write(root / '010.Red' / 'metadata.jsonl', record(r'new\one.jpg', 'found'))
+    assert captions_of(root)['010.Red/new/one'] == ('found',)
+
+
+@pytest.mark.parametrize(('image', 'text'), [('X.JPG', 'X.TXT'), ('x.jpg', 'x.TXT'), ('x.jpg', 'x.jpg.txt'),
+                                             ('X.JPG', 'X.JPG.TXT'), ('x.v2.png', 'x.v2.txt'),
+                                             ('x.png', 'x.jpg.txt')])
+def test_names_of_sidecars(tmp_path, image, text):
+    write(images_in(tmp_path, image) / text, 'found')
+    images, report = read_captions(tmp_path)
+    assert [image.captions for image in images] == [('found',)] and report == CaptionReport()
+    assert list(iter_captions(tmp_path)) == ['found']
+    (tmp_path / text).rename(tmp_path / 'of_no_image.txt')
+    assert read_captions(tmp_path)[1].unmatched_texts == [str(tmp_path / 'of_no_image.txt')]
+
+
+def test_the_order_of_several_sidecars(tmp_path):
+    images_in(tmp_path, 'x.jpg')
+    order = ['x.txt', 'x.TXT', 'x.jpg.txt', 'x.jpg.TXT', 'x.png.txt']
+    for name in order:
+        write(tmp_path / name, name)
+    for name in order:
+        assert captions_of(tmp_path) == {'x': (name,)}
+        write(tmp_path / name, '')  # what is empty leaves room for the next
+    assert captions_of(tmp_path) == {'x': ()}
+
+
+def test_a_sidecar_of_the_whole_name_is_of_the_image_that_has_it(tmp_path):
+    write(images_in(tmp_path, 'x.jpg.png', 'x.tif') / 'x.jpg.txt', 'found')
+    assert captions_of(tmp_path) == {'x': (), 'x.jpg': ('found',)}
+
+
+def test_caption_files_that_do_not_fit_are_in_the_report(root, caplog):
+    (root / '010.Red' / 'red.txt').write_bytes('für'.encode('latin-1'))
+    (root / '004.Groove_billed_Ani' / 'ani.1.txt').write_bytes('grün'.encode('latin-1'))
+    (root / '004.Groove_billed_Ani' / 'ani.2.txt').write_bytes('一只小黄鸟'.encode('gbk'))
+    write(root / 'metadata.csv', 'image,caption', 'red.jpg,lost')
+    write(root / 'captions.json', '{}')
+    images, report = read_captions(root)
+    assert [image.captions for image in images] == [('gr n',), (), ('f r',)]
+    assert sorted(report.misfits) == sorted([
+        Misfit(root / 'captions.json', 'not read; captions are read from metadata.jsonl, metadata.csv and x.txt beside '
+                                       'x.jpg'),
+        Misfit(root / 'metadata.csv', 'not read, it has no column file_name; its columns are image, caption'),
+        Misfit(root / '004.Groove_billed_Ani' / 'ani.1.txt', SPACES),
+        Misfit(root / '004.Groove_billed_Ani' / 'ani.2.txt', UNKNOWN), Misfit(root / '010.Red' / 'red.txt', SPACES)])
+    logger = logging.getLogger('basicsr')
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, logger='basicsr'):
+        report.log('birds')
+    logger.removeHandler(caplog.handler)
+    assert [line for line in caplog.messages if 'spaces' in line] == [  # once for all
+        f'birds: 2 caption files: {SPACES}: {root / "004.Groove_billed_Ani" / "ani.1.txt"}, '
+        f'{root / "010.Red" / "red.txt"}']
+    assert f'birds: 1 caption file: {UNKNOWN}: {root / "004.Groove_billed_Ani" / "ani.2.txt"}' in caplog.messages
+    told: list[Misfit] = []
+    assert list(iter_captions(root, told.append)) == ['gr n', 'f r']
+    assert sorted(told) == sorted(report.misfits)
+
+
+def test_a_line_without_a_class_leaves_that_of_another(root):
+    write(root / 'metadata.jsonl', record('010.Red/red.jpg', 'one', class_id=10), record('010.Red/red.jpg', 'two'))
+    assert read_captions(root)[0][2] == CaptionedImage('010.Red/red', ('one', 'two'), 10)
 
 
 def test_encoded_captions(root):

@@ -1,15 +1,21 @@
 """Captions in and beside image files: where they are found, in which order, and what is none."""
 
+import logging
 import os
+import struct
 import time
+import unicodedata
+from pathlib import Path
 
 import pytest
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from tests.helpers.photo_files import described, exif, picture, saved, xmp
 from tgjar_arch.jpeg.segments import add_segments
 from tgjar_arch.pictures.captions import MAX_XMP_BYTES, decode, find_caption, is_caption, own_captions, xmp_description
+from tgjar_arch.text.caption_files import Misfit
 from tgjar_arch.text.cleaning import clean
+from tgjar_arch.text.encodings import SPACES, UNKNOWN
 
 LONG = ' '.join(f'"word{k}" & <tag> 🐦' for k in range(1000))  # 3,000 words
 
@@ -239,7 +245,7 @@ def test_a_thousand_lines_of_metadata_are_read_once(write, tmp_path, monkeypatch
     import tgjar_arch.pictures.captions as module
     calls = []
     read = module.read_metadata
-    monkeypatch.setattr(module, 'read_metadata', lambda path: calls.append(path) or read(path))
+    monkeypatch.setattr(module, 'read_metadata', lambda path, tell: calls.append(path) or read(path, tell))
     content = saved(picture(8, 8))
     paths = [write(content, f'{k}.jpg') for k in range(30)]
     lines = [b'{"file_name": "%d.jpg", "captions": ["bird %d"]}' % (k, k) for k in range(1000)]
@@ -258,3 +264,194 @@ def test_a_broken_image_has_no_caption_of_its_own(write, tmp_path):
         list(own_captions(tmp_path / 'x.jpg', max_pixels=100))
     os.remove(tmp_path / 'x.jpg')
     assert find_caption(tmp_path / 'x.jpg').text == 'beside it'
+
+
+UTF_8 = (1, 90, b'\x1b%G')
+
+
+def iim(*data_sets: tuple[int, int, bytes]) -> bytes:
+    """IPTC-IIM 4.2, section 1.5: each data set is 1C, record, number, length, content."""
+    return b''.join(struct.pack('>BBBH', 0x1C, record, number, len(content)) + content
+                    for record, number, content in data_sets)
+
+
+def app13(*data_sets: tuple[int, int, bytes]) -> bytes:
+    """A JPEG file with IPTC data in Photoshop's image resource 0404."""
+    content = iim(*data_sets)
+    resource = b'8BIM\x04\x04\0\0' + struct.pack('>I', len(content)) + content + b'\0' * (len(content) % 2)
+    payload = b'Photoshop 3.0\0' + resource
+    file = saved(picture())
+    return file[:2] + b'\xff\xed' + struct.pack('>H', len(payload) + 2) + payload + file[2:]
+
+
+@pytest.mark.parametrize(('data_sets', 'text'), [
+    ([UTF_8, (2, 120, 'ein Vögelchen, 一只小黄鸟'.encode())], 'ein Vögelchen, 一只小黄鸟'),
+    ([(2, 120, 'ein Vögelchen'.encode('latin-1'))], 'ein Vögelchen'),
+    ([(2, 120, 'ein Vögelchen'.encode())], 'ein Vögelchen'),  # many programs do not say that it is UTF-8
+    ([(2, 120, 'a bird’s beak'.encode('cp1252'))], 'a bird’s beak'),
+    ([UTF_8, (2, 120, 'Vögel'.encode()[:2])], 'V'),  # cut within a character
+    ([(2, 120, b'a red\rbird'), (2, 120, b'another')], 'a red bird'),
+    ([(2, 0, b'\0\x02'), (2, 25, b'key'), (2, 25, b'word'), (2, 120, b'a bird')], 'a bird'),
+])
+def test_iptc_captions(write, data_sets, text):
+    assert find_caption(write(app13(*data_sets))) == (text, 'IPTC caption')
+
+
+def test_iptc_in_tiff(write):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[TiffImagePlugin.IPTC_NAA_CHUNK] = 7
+    tags[TiffImagePlugin.IPTC_NAA_CHUNK] = iim(UTF_8, (2, 120, 'ein Vögelchen'.encode()))
+    path = write(saved(picture(), 'TIFF', tiffinfo=tags), 'x.tif')
+    assert find_caption(path) == ('ein Vögelchen', 'IPTC caption')
+
+
+def test_iptc_after_exif_and_titles_last(write):
+    with_iptc = app13((2, 5, b'a title'), (2, 105, b'a headline'), (2, 120, b'from IPTC'))
+    path = write(add_segments(with_iptc, exif=exif(description='from EXIF').tobytes(), comment=b'a comment'))
+    assert list(own_captions(path)) == [
+        ('a comment', 'JPEG comment'), ('from EXIF', 'EXIF description'), ('from IPTC', 'IPTC caption'),
+        ('a headline', 'IPTC headline'), ('a title', 'IPTC title')]
+
+
+def test_titles_only_where_nothing_else_says_anything(write):
+    path = write(app13((2, 5, b'Lake Tahoe')))
+    assert find_caption(path, auto=lambda path: 'seen') == ('Lake Tahoe', 'IPTC title')
+    write(b'{"file_name": "x.jpg", "text": "listed"}', 'metadata.jsonl')
+    assert find_caption(path).text == 'listed'
+    write(b'beside it', 'x.txt')
+    assert find_caption(path).text == 'beside it'
+    assert find_caption(write(app13((2, 5, b'DSC_0123'), (2, 105, b'Untitled')), 'y.jpg')) == ('', 'none')
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'\x1c', b'\x1c\x02x\xff', b'no IPTC', iim((2, 120, b'')), b'\x1c\x02\x78\x80\x04\x7f\xff\xff\xffx',
+    iim((3, 60, b''), (8, 10, b'x'))])
+def test_broken_iptc_is_none(write, content):
+    file = app13((2, 120, b'?' * len(content))).replace(iim((2, 120, b'?' * len(content))), content)
+    assert find_caption(write(file)) == ('', 'none')
+
+
+def test_windows_comments(write):
+    """Explorer writes its comments in UTF-16 into XPComment."""
+    data = Image.Exif()
+    data[0x9C9C] = 'ein Vögelchen 鳥'.encode('utf-16-le') + b'\0\0'
+    assert find_caption(write(saved(picture(), exif=data))) == ('ein Vögelchen 鳥', 'EXIF XPComment')
+
+
+@pytest.mark.parametrize('content', ['a bird’s “beak”'.encode('cp1252'), 'a bird’s “beak”'.encode('utf-16'),
+                                     'a bird’s “beak”'.encode('utf-16-le') + b'\0\0'])
+def test_comments_of_windows_programs(write, content):
+    assert find_caption(write(add_segments(saved(picture()), comment=content))) == ('a bird’s “beak”', 'JPEG comment')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be'])
+def test_encodings_of_files_beside(write, encoding):
+    path = write(saved(picture()))
+    write('{"file_name": "x.jpg", "caption": "listed ö"}'.encode(encoding), 'metadata.jsonl')
+    assert find_caption(path) == ('listed ö', 'metadata.jsonl')
+    write('ein Vögelchen\n'.encode(encoding), 'x.txt')
+    assert find_caption(path) == ('ein Vögelchen', 'x.txt')
+
+
+@pytest.mark.parametrize(('image', 'text'), [('X.JPG', 'X.TXT'), ('x.jpg', 'x.TXT'), ('x.jpg', 'x.jpg.txt'),
+                                             ('X.JPG', 'X.JPG.TXT')])
+def test_names_of_sidecars(write, image, text):
+    path = write(saved(picture(8, 8)), image)
+    write(b'found', text)
+    assert find_caption(path) == ('found', text)
+
+
+def test_the_order_of_files_beside(write):
+    path = write(saved(picture(8, 8)))
+    order = ['x.txt', 'x.TXT', 'x.jpg.txt', 'metadata.jsonl', 'metadata.csv']
+    contents = {'metadata.jsonl': b'{"file_name": "x.jpg", "text": "one"}',
+                'metadata.csv': b'file_name,text\nx.jpg,one'}
+    for name in order:
+        write(contents.get(name, b'one'), name)
+    for name in order:
+        assert find_caption(path) == ('one', name)
+        os.remove(path.with_name(name))
+    assert find_caption(path) == ('', 'none')
+
+
+def test_a_sidecar_of_the_whole_name_is_of_that_file(write):
+    jpeg, png = write(saved(picture(8, 8))), write(saved(picture(8, 8), 'PNG'), 'x.png')
+    write(b'of the JPEG file', 'x.jpg.txt')
+    assert find_caption(jpeg).text == 'of the JPEG file'
+    assert find_caption(png) == ('', 'none')
+    (jpeg.parent / 'x.txt').mkdir()  # a folder is no text file
+    assert find_caption(jpeg).text == 'of the JPEG file'
+
+
+@pytest.mark.parametrize('on_disk', ['NFC', 'NFD'])
+def test_names_in_another_unicode_form(write, tmp_path, on_disk):
+    image, other = (unicodedata.normalize(form, 'Vögel/grün') for form in (
+        on_disk, 'NFD' if on_disk == 'NFC' else 'NFC'))
+    path = write(saved(picture(8, 8)), f'{image}.jpg')
+    write(f'file_name,text\n{other}.jpg,from the table'.encode(), 'metadata.csv')
+    assert find_caption(path, root=tmp_path) == ('from the table', 'metadata.csv')
+    write(f'{{"file_name": "{other}.jpg", "text": "listed"}}'.encode(), 'metadata.jsonl')
+    assert find_caption(path, root=tmp_path) == ('listed', 'metadata.jsonl')
+    sidecar = write(b'beside', f'{image.split("/")[0]}/{other.split("/")[1]}.txt')
+    assert find_caption(path, root=tmp_path) == ('beside', sidecar.name)
+
+
+@pytest.mark.parametrize('name', ['metadata.jsonl', 'metadata.csv', 'Metadata.CSV'])
+def test_backslashes_on_any_system(write, tmp_path, name):
+    path = write(saved(picture(8, 8)), 'sub/x.jpg')
+    write(b'file_name,caption\nsub\\x.jpg,found' if name.lower().endswith('csv') else
+          b'{"file_name": "sub\\\\x.jpg", "caption": "found"}', name)
+    assert find_caption(path, root=tmp_path) == ('found', name)
+
+
+def test_the_first_line_of_metadata_counts(write):
+    path = write(saved(picture(8, 8)))
+    write(b'{"file_name": "x.jpg", "text": "first"}\n{"file_name": "x.jpg", "text": "second"}', 'metadata.jsonl')
+    assert find_caption(path).text == 'first'
+
+
+def told_of(path: Path) -> dict[str, str]:
+    """What is told about the caption files of an image that has no caption: name of the file -> why."""
+    misfits: list[Misfit] = []
+    assert find_caption(path, tell=misfits.append) == ('', 'none')
+    return {misfit.path.name: misfit.why for misfit in misfits}
+
+
+@pytest.mark.parametrize(('name', 'content', 'why'), [
+    ('x.txt', '一只小黄鸟在树枝上'.encode('gbk'), UNKNOWN),
+    ('metadata.csv', b'image,caption\nx.jpg,one',
+     'not read, it has no column file_name; its columns are image, caption'),
+    ('metadata.csv', b'file_name,prompt\nx.jpg,one',
+     'no captions; expected one of captions, text, caption beside file_name, but got prompt'),
+    ('metadata.csv', b'file_name,text\n/data/x.jpg,one',
+     'names no picture of its folder; the first that it names is /data/x'),
+    ('metadata.jsonl', b'{"file_name": "train/x.jpg", "text": "one"}',
+     'names no picture of its folder; the first that it names is train/x'),
+    ('captions.json', b'{}', 'not read; captions are read from metadata.jsonl, metadata.csv and x.txt beside x.jpg'),
+    ('captions.txt', b'x.jpg a bird',
+     'not read; captions are read from metadata.jsonl, metadata.csv and x.txt beside x.jpg'),
+    ('x.caption', b'one', 'not read; captions are read from metadata.jsonl, metadata.csv and x.txt beside x.jpg'),
+    ('X.txt', b'one', 'not read; its name differs from x.jpg in upper and lower case'),
+])
+def test_what_does_not_fit_is_told(write, name, content, why):
+    path = write(saved(picture(8, 8)))
+    write(content, name)
+    assert told_of(path) == {name: why}
+
+
+def test_what_is_of_another_picture_is_not_told(write):
+    path = write(saved(picture(8, 8)))
+    for name in ('y.jpg', 'captions.jpg'):
+        write(saved(picture(8, 8)), name)
+    for name in ('y.txt', 'y.caption', 'captions.txt', 'readme.txt'):
+        write(b'one', name)
+    write(b'{"file_name": "y.jpg", "text": "one"}', 'metadata.jsonl')
+    assert told_of(path) == {}
+
+
+def test_misfits_are_logged_once(write, caplog):
+    path = write(saved(picture(8, 8)))
+    sidecar = write('für sich'.encode('latin-1'), 'x.txt')
+    with caplog.at_level(logging.WARNING):
+        assert find_caption(path).text == find_caption(path).text == 'f r sich'
+    assert caplog.messages == [f'{sidecar}: {SPACES}.']

@@ -137,8 +137,8 @@ def evaluate(settings: EvaluateSettings, progress: Progress, warn: Callable[[str
     dataset = guess_dataset(settings.images)
     paper = settings.paper or dataset or 'none'
     name = DATASETS[dataset] if dataset else Path(settings.images).name
-    comparison = Comparison(name, [method.label for method in methods], settings.qfs, measures, scores, [] if paper == 'none' else paper_rows(paper),
-                            _captioned(images, settings.caption_rows))
+    comparison = Comparison(name, [method.label for method in methods], settings.qfs, measures, scores,
+                            [] if paper == 'none' else paper_rows(paper), _captioned(images, settings.caption_rows))
     draw = partial(figures.write, measures, scores) if figures else list
     notes = [*warnings, *_notes(settings, images, methods, measures, left_out, paper)]
     return Evaluation(build_tables(comparison), notes, scores, draw)

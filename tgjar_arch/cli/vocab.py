@@ -15,7 +15,8 @@ def _parser() -> argparse.ArgumentParser:
         'data sets. Name the training and the test captions, as AttnGAN does, so that no test word is unknown.',
         epilog='Example: tgjar vocab data/cub/train data/cub/test -o data/cub/tokenizer.json')
     parser.add_argument('source', nargs='+', metavar='FOLDER_OR_JSONL',
-                        help='a folder with metadata.jsonl or sidecar .txt files in any depth, or one such file')
+                        help='a folder with metadata.jsonl, metadata.csv or sidecar .txt files in any depth, or one '
+                        'such file')
     parser.add_argument('-o', '--output', required=True, metavar='FILE', help='where to write tokenizer.json')
     parser.add_argument('--min-count', type=arguments.positive_int, default=1, metavar='N',
                         help='keep words that appear at least N times (default: 1, every word)')
@@ -38,17 +39,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f'{output} already exists, and weights trained with it would not fit another; to replace it, give '
                      '--overwrite.')
 
-    from tgjar_arch.datasets.captions import iter_captions
+    from tgjar_arch.datasets.captions import iter_captions, misfit_lines
+    from tgjar_arch.text.caption_files import Misfit
     from tgjar_arch.text.word_tokenizer import WordTokenizer
 
     captions: list[str] = []
     for source in args.source:
+        misfits: list[Misfit] = []
         try:
-            found = list(iter_captions(source))
+            found = list(iter_captions(source, misfits.append))
         except (FileNotFoundError, ValueError) as error:
             return _fail(str(error))
+        for line in misfit_lines(misfits):
+            print(f'{source}: {line}', file=sys.stderr)
         if not found:
-            return _fail(f'no captions in {source}; expected metadata.jsonl, or .txt files beside the images.')
+            return _fail(f'no captions in {source}; expected metadata.jsonl, metadata.csv, or .txt files beside the '
+                         'images.')
         print(f'{source}: {len(found)} captions')
         captions += found
 

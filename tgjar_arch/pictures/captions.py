@@ -1,8 +1,9 @@
-"""The caption of an image file: given, its own, from a text file beside it, or from `metadata.jsonl`."""
+"""The caption of an image file: given, its own, from a text file beside it, or from metadata."""
 
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import re
 import unicodedata
@@ -12,13 +13,23 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.parsers import expat
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageFile, IptcImagePlugin, PngImagePlugin
 
-from tgjar_arch.pictures.files import image_name
+from tgjar_arch.pictures.caption_names import folded, match_sidecars, sidecar_stem
+from tgjar_arch.pictures.files import image_name, list_images
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.photo import load, open_image, xmp_of
-from tgjar_arch.text.caption_files import METADATA, read_caption_file, read_metadata
+from tgjar_arch.text.caption_files import (
+    Misfit,
+    Tell,
+    is_sidecar,
+    metadata_rank,
+    read_caption_file,
+    read_metadata,
+    unread,
+)
 from tgjar_arch.text.cleaning import clean
+from tgjar_arch.text.encodings import decode_utf_16
 
 MAX_XMP_BYTES = 1_000_000
 _PNG_KEYS = ('description', 'caption', 'comment')  # of PNG's text chunks, in this order; case does not count
@@ -51,6 +62,13 @@ _DC = 'http://purl.org/dc/elements/1.1/ description'
 _RDF_LI = 'http://www.w3.org/1999/02/22-rdf-syntax-ns# li'
 _LANGUAGE = 'http://www.w3.org/XML/1998/namespace lang'
 
+# Record and data set numbers of IPTC-IIM 4.2
+_IPTC_CHARACTERS, _IPTC_CAPTION = (1, 90), (2, 120)
+_IPTC_TITLES = {(2, 105): 'IPTC headline', (2, 5): 'IPTC title'}
+_IPTC_UTF_8 = b'\x1b%G'
+
+_logger = logging.getLogger(__name__)
+
 
 class FoundCaption(NamedTuple):
     """A caption ('' for none) and where it is from, in words: '--caption', 'JPEG comment', 'bird.txt', 'none', ..."""
@@ -66,18 +84,23 @@ def is_caption(text: str) -> bool:
 
 
 def decode(content: bytes) -> str:
-    """Return the text of bytes in UTF-8, else Latin-1; '' for what is no text."""
+    """Return the text of bytes in UTF-16, UTF-8, else Windows-1252, which has Latin-1's letters; '' for no text."""
+    if (wide := decode_utf_16(content)) is not None:
+        content = wide.strip('\0').encode('utf-8', 'replace')
     content = content.strip(b'\0')
     try:
         text = content.decode('utf-8-sig')
     except UnicodeDecodeError:
-        text = content.decode('latin-1')  # takes any bytes
+        text = content.decode('cp1252', 'replace').replace('\ufffd', '\0')  # some bytes have no character in it
     binary = any(unicodedata.category(character) == 'Cc' and not character.isspace() for character in text)
     return '' if binary else text
 
 
 def own_captions(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[FoundCaption]:
-    """Yield the captions in an image file: JPEG comments, XMP dc:description, EXIF ImageDescription, PNG texts.
+    """Yield the captions in an image file, those that count first before others.
+
+    JPEG comments, XMP dc:description, EXIF ImageDescription and XPComment (of Windows), IPTC Caption-Abstract, PNG
+    texts; only after all these, and no caption as such (`is_title`), IPTC Headline and Object Name.
 
     Args:
         path: JPEG, PNG, WebP or TIFF file.
@@ -97,6 +120,11 @@ def own_captions(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Itera
                 yield FoundCaption(text, source)
 
 
+def is_title(found: FoundCaption) -> bool:
+    """Whether a caption of a file is only a title, which counts where neither the file nor one beside it has more."""
+    return found.source in _IPTC_TITLES.values()
+
+
 def _texts(image: Image.Image) -> Iterator[tuple[str, str]]:
     for marker, content in getattr(image, 'applist', ()):
         if marker == 'COM':
@@ -104,14 +132,16 @@ def _texts(image: Image.Image) -> Iterator[tuple[str, str]]:
     xmp = xmp_of(image)
     if xmp:
         yield xmp_description(xmp), 'XMP description'
-    try:
-        description = image.getexif().get(ExifTags.Base.ImageDescription)
-    except Exception:  # broken metadata must not stop a whole picture
-        description = None
+    description, comment = (_exif_tag(image, tag) for tag in (ExifTags.Base.ImageDescription, ExifTags.Base.XPComment))
     if isinstance(description, str):
         description = description.encode('latin-1', 'replace')  # which Pillow has decoded it from
     if isinstance(description, bytes):
         yield decode(description), 'EXIF description'
+    if isinstance(comment, bytes):
+        yield comment.decode('utf-16-le', 'replace').strip('\0'), 'EXIF XPComment'
+    iptc = _iptc(image)
+    if _IPTC_CAPTION in iptc:
+        yield iptc[_IPTC_CAPTION], 'IPTC caption'
     if isinstance(image, PngImagePlugin.PngImageFile):
         for wanted in _PNG_KEYS:
             for key, text in image.text.items():
@@ -119,6 +149,31 @@ def _texts(image: Image.Image) -> Iterator[tuple[str, str]]:
                     # tEXt is Latin-1 by the standard, but many programs write UTF-8; iTXt is always UTF-8.
                     yield (text if isinstance(text, PngImagePlugin.iTXt) else decode(text.encode('latin-1', 'replace')),
                            f'PNG text "{key}"')
+    for data_set, source in _IPTC_TITLES.items():
+        if data_set in iptc:
+            yield iptc[data_set], source
+
+
+def _exif_tag(image: Image.Image, tag: int) -> object:
+    try:
+        return image.getexif().get(tag)
+    except Exception:  # broken metadata must not stop a whole picture
+        return None
+
+
+def _iptc(image: Image.Image) -> dict[tuple[int, int], str]:
+    """Return the texts of IPTC-IIM data sets (of Photoshop's APP13 segment, or of a TIFF tag), the first of each."""
+    if not isinstance(image, ImageFile.ImageFile):
+        return {}
+    try:
+        found = IptcImagePlugin.getiptcinfo(image) or {}
+    except Exception:  # broken metadata must not stop a whole picture
+        return {}
+    contents = {key: content[0] if isinstance(content, list) else content for key, content in found.items()}
+    # A text is cut at 2,000 bytes, also within a character. Many programs write UTF-8 without saying so.
+    is_utf_8 = contents.get(_IPTC_CHARACTERS) == _IPTC_UTF_8
+    return {key: content.decode('utf-8', 'replace') if is_utf_8 else decode(content)
+            for key, content in contents.items() if isinstance(content, bytes) and key != _IPTC_CHARACTERS}
 
 
 class _Description:
@@ -182,28 +237,47 @@ def xmp_description(packet: bytes) -> str:
     return texts[order[0]] if order else ''
 
 
+@lru_cache(maxsize=1000)
+def _log(misfit: Misfit) -> None:
+    """Say each once."""
+    _logger.warning('%s', misfit)
+
+
 @lru_cache(maxsize=16)
-def _metadata_captions(path: Path, stamp: tuple[int, int]) -> dict[str, str]:
-    """First caption of each image; `stamp` makes a changed file a new one."""
-    return {image_name(os.path.normpath(name).replace(os.sep, '/')): found[0]
-            for name, found, _ in read_metadata(path) if found}
+def _metadata_captions(path: Path, stamp: tuple[int, int]) -> tuple[dict[str, str], tuple[Misfit, ...]]:
+    """First caption of each image, by its name and its folded name; `stamp` makes a changed file a new one."""
+    misfits: list[Misfit] = []
+    captions: dict[str, str] = {}
+    names: list[str] = []
+    for file_name, found, _ in read_metadata(path, misfits.append):
+        names.append(folded(image_name(file_name)))
+        if found:
+            captions.setdefault(image_name(os.path.normpath(file_name).replace(os.sep, '/')), found[0])
+    for name in list(captions):
+        captions.setdefault(folded(name), captions[name])
+    if names and not {folded(image_name(name)) for name in list_images(path.parent)}.intersection(names):
+        misfits.append(Misfit(path, f'names no picture of its folder; the first that it names is {names[0]}'))
+    return captions, tuple(misfits)
 
 
 def find_caption(path: str | os.PathLike, caption: str | None = None, root: str | os.PathLike | None = None,
-                 auto: Callable[[Path], str] | None = None, max_pixels: int = MAX_PIXELS) -> FoundCaption:
+                 auto: Callable[[Path], str] | None = None, max_pixels: int = MAX_PIXELS,
+                 tell: Tell = _log) -> FoundCaption:
     """Return the caption of an image file and where it is from.
 
     The first of: the given one (also '', which means no text), the file's own, the first line of the text file beside
-    it (`bird.jpg`, `bird.txt`), the first caption in `metadata.jsonl`, what `auto` says, none. A file that cannot be
-    read has no caption of its own; `read_photo` says what is wrong with it.
+    it (`bird.jpg`: `bird.txt`, else `bird.jpg.txt`), the first caption in `metadata.jsonl`, else in `metadata.csv`, a
+    title in the file (`is_title`), what `auto` says, none. A file that cannot be read has no caption of its own;
+    `read_photo` says what is wrong with it.
 
     Args:
         path: the image file.
         caption: what the user says about it.
-        root: the last folder above the file where a `metadata.jsonl`, whose file names count from its own folder, is
-            looked for; by default the file's own folder. The nearest that names the file counts.
+        root: the last folder above the file where metadata, whose file names count from its own folder, is looked for;
+            by default the file's own folder. The nearest that names the file counts.
         auto: describes an image file, where nothing else does.
         max_pixels: as of `read_photo`.
+        tell: called with each caption file that is found and does not fit; by default it goes to the log, once.
 
     Raises:
         ValueError: when `metadata.jsonl` is malformed.
@@ -212,26 +286,70 @@ def find_caption(path: str | os.PathLike, caption: str | None = None, root: str 
     if caption is not None:
         return FoundCaption(clean(caption), '--caption')
     try:
-        own = next(own_captions(path, max_pixels), None)
+        own = next(own_captions(path, max_pixels), FoundCaption('', 'none'))
     except (OSError, ValueError):
-        own = None
-    if own is not None:
+        own = FoundCaption('', 'none')
+    if own.text and not is_title(own):
         return own
-    sidecar = path.with_name(f'{image_name(path.name)}.txt')
-    if sidecar.is_file():
-        lines = [text for line in read_caption_file(sidecar) if (text := clean(line))]
+    beside = _beside(path, tell)
+    if not beside.text:
+        beside = _in_metadata(path, root, tell)
+    if beside.text or own.text:
+        return beside if beside.text else own
+    if auto is not None and (text := clean(auto(path))):
+        return FoundCaption(text, 'captioner')
+    return FoundCaption('', 'none')
+
+
+def _files_of(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file())
+    except OSError:
+        return []
+
+
+def _beside(path: Path, tell: Tell) -> FoundCaption:
+    """The caption in a text file beside an image; tells of files whose name comes near."""
+    name, files = image_name(path.name), _files_of(path.parent)
+    # `x.jpg.txt` belongs to x.jpg, not to an x.png that lies there too.
+    texts = [file for file in files if is_sidecar(file)
+             and (sidecar_stem(file) == path.name or sidecar_stem(file) not in files)]
+    for file in match_sidecars([name], texts).get(name, []):
+        lines = [text for line in read_caption_file(path.with_name(file), tell) if (text := clean(line))]
         if lines:
-            return FoundCaption(lines[0], sidecar.name)
+            return FoundCaption(lines[0], file)
+    pictures = {image_name(file) for file in files if image_name(file) != file}
+    for file in files:
+        if is_sidecar(file) and _differs_in_case(sidecar_stem(file), name):
+            tell(Misfit(path.with_name(file), f'not read; its name differs from {path.name} in upper and lower case'))
+        elif file.lower().endswith('.caption') and folded(Path(file).stem) not in (folded(name), folded(path.name)):
+            continue  # of another picture, which may have a text file as well
+        elif (not is_sidecar(file) or sidecar_stem(file) not in pictures) and (misfit := unread(path.parent, file)):
+            tell(misfit)
+    return FoundCaption('', 'none')
+
+
+def _differs_in_case(stem: str, name: str) -> bool:
+    stem, name = folded(image_name(stem)), folded(name)
+    return stem != name and stem.casefold() == name.casefold()
+
+
+def _in_metadata(path: Path, root: str | os.PathLike | None, tell: Tell) -> FoundCaption:
+    """The caption in the nearest `metadata.jsonl` or `metadata.csv` that has one."""
     whole = Path(os.path.abspath(path))  # not resolved: names are those of links
     top = whole.parent if root is None else Path(os.path.abspath(root))
     for folder in whole.parents if whole.is_relative_to(top) else ():
-        if (metadata := folder / METADATA).is_file():
+        ranked = [(rank, file) for file in _files_of(folder) if (rank := metadata_rank(file)) is not None]
+        for _, file in sorted(ranked):
+            metadata = folder / file
             status = metadata.stat()
-            captions = _metadata_captions(metadata, (status.st_mtime_ns, status.st_size))
-            if text := clean(captions.get(image_name(whole.relative_to(folder).as_posix()), '')):
-                return FoundCaption(text, METADATA)
+            captions, misfits = _metadata_captions(metadata, (status.st_mtime_ns, status.st_size))
+            for misfit in misfits:
+                tell(misfit)
+            name = image_name(whole.relative_to(folder).as_posix())
+            if text := clean(captions.get(name, captions.get(folded(name), ''))):
+                return FoundCaption(text, file)
         if folder == top:
             break
-    if auto is not None and (text := clean(auto(path))):
-        return FoundCaption(text, 'captioner')
     return FoundCaption('', 'none')

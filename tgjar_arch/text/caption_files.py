@@ -1,11 +1,67 @@
-"""Caption files: text files and metadata.jsonl."""
+"""Caption files: text files, `metadata.jsonl` and `metadata.csv`, and why one does not fit."""
 
+from __future__ import annotations
+
+import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+from tgjar_arch.text.encodings import UNKNOWN, decode_text
 
 METADATA = 'metadata.jsonl'
+METADATA_FILES = (METADATA, 'metadata.csv')  # where both name an image, the first counts
+CAPTION_KEYS = ('captions', 'text', 'caption')  # the first that is not empty counts
+_SIDECAR = '.txt'
+_LMDB_INDEX = 'meta_info.txt'  # BasicSR's, in every lmdb
+_UNREAD = re.compile(r'(metadata|captions?)([-_ .].*)?\.(jsonl?|csv|tsv|parquet|xlsx?|txt)|.+\.caption', re.IGNORECASE)
+
+
+class Misfit(NamedTuple):
+    """A caption file that was found and does not fit, as a whole or in part, and why."""
+
+    path: Path
+    why: str
+
+    def __str__(self) -> str:
+        return f'{self.path}: {self.why}.'
+
+
+Tell = Callable[[Misfit], object]
+"""What is called with each misfit."""
+
+
+def _silent(misfit: Misfit) -> None:
+    pass
+
+
+def is_sidecar(name: str) -> bool:
+    """Whether a file of this name has the captions of one image: `x.txt`, in upper or lower case."""
+    return name.lower().endswith(_SIDECAR) and not name.startswith('.') and name.lower() != _LMDB_INDEX
+
+
+def metadata_rank(name: str) -> int | None:
+    """Return the place of a file of this name in `METADATA_FILES`, in upper or lower case; None if it has none."""
+    return METADATA_FILES.index(name.lower()) if name.lower() in METADATA_FILES else None
+
+
+def unread(folder: Path, name: str) -> Misfit | None:
+    """Return why a file whose name says that it has captions is not read (`captions.json`, `x.caption`), else None.
+
+    `captions.txt` is such a name too, unless it is the text file of a picture.
+    """
+    if name.startswith('.') or metadata_rank(name) is not None or not _UNREAD.fullmatch(name):
+        return None
+    return Misfit(folder / name, f'not read; captions are read from {", ".join(METADATA_FILES)} and x{_SIDECAR} '
+                                 'beside x.jpg')
+
+
+def _lines(text: str) -> list[str]:
+    # Files that were joined have marks inside. A carriage return alone ended lines on old Macs.
+    return [line.lstrip('\ufeff') for line in text.split('\n' if '\n' in text else '\r')]
 
 
 def _clean(captions: Sequence[str]) -> list[str]:
@@ -13,22 +69,63 @@ def _clean(captions: Sequence[str]) -> list[str]:
     return [text for text in (caption.replace('\ufffd', ' ').strip() for caption in captions) if text]
 
 
-def read_caption_file(path: str | os.PathLike) -> list[str]:
-    """Return the captions of a sidecar file: one a line, UTF-8 with or without BOM; blank lines are left out."""
-    return _clean(Path(path).read_bytes().decode('utf-8-sig', errors='replace').split('\n'))
+def read_caption_file(path: str | os.PathLike[str], tell: Tell = _silent) -> list[str]:
+    """Return the captions of a text file, one a line, without blank lines.
+
+    Args:
+        path: a text in UTF-8, with or without a byte order mark, or in UTF-16. Undecodable bytes become spaces.
+        tell: called if bytes are undecodable, or if the encoding cannot be told, which is no caption.
+    """
+    text, problem = decode_text(Path(path).read_bytes())
+    if problem:
+        tell(Misfit(Path(path), problem))
+    return _clean(_lines(text))
 
 
-def read_metadata(path: str | os.PathLike) -> Iterator[tuple[str, list[str], int]]:
-    """Yield (file_name, captions, class_id) of every line of a `metadata.jsonl`.
+def read_metadata(path: str | os.PathLike[str], tell: Tell = _silent) -> Iterator[tuple[str, list[str], int]]:
+    """Yield (file_name, captions, class_id) of every line of a `metadata.jsonl`, or every row of a `metadata.csv`.
 
     A line is `{"file_name": "004.Groove_billed_Ani/x.webp", "captions": ["...", ...], "class_id": 4}`; `class_id` may
-    be missing (-1), and `"text": "..."` may stand for `captions` (as Hugging Face's image folders have it).
+    be missing (-1), and `"text": "..."` or `"caption": "..."` may stand for `captions` (as Hugging Face's image folders
+    have it). A table has columns of these names, separated by commas, semicolons or tabs; several rows of one image add
+    up, and a cell may have a JSON list of captions.
+
+    Args:
+        path: a file `*.csv` or `*.tsv`; any other is read as JSON lines. Encodings are those of `read_caption_file`.
+        tell: called with what is found and does not fit, such as a table without the column `file_name`.
 
     Raises:
-        ValueError: when a line is not like this, with its number.
+        ValueError: when a line of JSON is not like this, with its number, or the encoding cannot be told.
     """
-    lines = Path(path).read_bytes().decode('utf-8-sig', errors='replace').split('\n')
-    for number, line in enumerate(lines, start=1):
+    path = Path(path)
+    text, problem = decode_text(path.read_bytes())
+    is_table = path.suffix.lower() in ('.csv', '.tsv')
+    if problem == UNKNOWN and not is_table:
+        raise ValueError(f'{path}: {problem}.')
+    if problem:
+        tell(Misfit(path, problem))
+    keys: set[str] = set()
+    for name, record, class_id in _rows(path, text, tell) if is_table else _records(path, text):
+        keys |= record.keys()
+        yield name, _captions(record), class_id
+    if keys and not keys & {*CAPTION_KEYS, 'class_id'}:
+        others = ', '.join(sorted(keys - {'file_name'})) or 'nothing else'
+        tell(Misfit(path, f'no captions; expected one of {", ".join(CAPTION_KEYS)} beside file_name, but got {others}'))
+
+
+def _captions(record: Mapping[str, object]) -> list[str]:
+    for key in CAPTION_KEYS:
+        value = record.get(key)
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list) and (found := _clean([item for item in value if isinstance(item, str)])):
+            return found
+    return []
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[str, dict[str, object], int]]:
+    """Yield (file_name, record, class_id) of JSON lines."""
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         try:
@@ -37,11 +134,76 @@ def read_metadata(path: str | os.PathLike) -> Iterator[tuple[str, list[str], int
             raise ValueError(f'{path}, line {number}: not JSON ({error}).') from error
         if not isinstance(record, dict) or not isinstance(record.get('file_name'), str):
             raise ValueError(f'{path}, line {number}: expected an object with "file_name", but got {line.strip()[:80]}')
-        captions = record.get('captions', record.get('text', []))
-        captions = [captions] if isinstance(captions, str) else captions
-        if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-            raise ValueError(f'{path}, line {number}: "captions" must be a list of strings, not {str(captions)[:80]}')
+        for key in CAPTION_KEYS:
+            value = record.get(key)
+            if not (value is None or isinstance(value, str) or _are_strings(value)):
+                raise ValueError(f'{path}, line {number}: "{key}" must be a list of strings, not {str(value)[:80]}')
         class_id = record.get('class_id', -1)
         if isinstance(class_id, bool) or not isinstance(class_id, int):
             raise ValueError(f'{path}, line {number}: "class_id" must be a whole number, but is {class_id!r}.')
-        yield record['file_name'], _clean(captions), class_id
+        yield record['file_name'], record, class_id
+
+
+def _are_strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _rows(path: Path, text: str, tell: Tell) -> Iterator[tuple[str, dict[str, object], int]]:
+    """Yield (file_name, record, class_id) of a table; what does not fit is told."""
+    lines = iter(line + '\n' for line in _lines(text))
+    head = next((line for line in lines if line.strip()), '')
+    columns, delimiter = _head(head)
+    if 'file_name' not in columns:
+        if text.strip():
+            tell(Misfit(path, f'not read, it has no column file_name; its columns are {", ".join(columns)[:80]}'))
+        return
+    reader = csv.reader(lines, delimiter=delimiter)
+    without_name = 0
+    odd_classes: list[str] = []
+    try:
+        for cells in reader:
+            record: dict[str, object] = dict(zip(columns, cells, strict=False))
+            name = str(record.get('file_name', '')).strip()
+            if not name:
+                without_name += any(cells)
+                continue
+            for key in CAPTION_KEYS:
+                if key in record:
+                    record[key] = _cell(str(record[key]))
+            class_id, number = -1, str(record.get('class_id', '')).strip()
+            if number:
+                try:
+                    class_id = int(number)
+                except ValueError:
+                    odd_classes.append(number)
+            yield name, record, class_id
+    except csv.Error as error:
+        tell(Misfit(path, f'not read from line {reader.line_num + 1} on: {error}'))
+    if without_name:
+        tell(Misfit(path, f'{without_name} rows without a file_name are left out'))
+    if odd_classes:
+        tell(Misfit(path, f'class_id must be a whole number, but is {odd_classes[0][:40]!r} in one of '
+                          f'{len(odd_classes)} rows; it is left out there'))
+
+
+def _head(line: str) -> tuple[list[str], str]:
+    """Return the names of the columns, and what separates them."""
+    found: list[tuple[list[str], str]] = []
+    for delimiter in ',;\t':
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:  # as of a line that is too long
+            cells = []
+        found.append(([cell.strip().lower() for cell in cells], delimiter))
+    return max(found, key=lambda pair: ('file_name' in pair[0], len(pair[0])))
+
+
+def _cell(text: str) -> list[str]:
+    if text.lstrip().startswith('['):
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            return [text]
+        if _are_strings(value):
+            return list(value)
+    return [text]
