@@ -13,7 +13,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tgjar_arch.jpeg.hidden_quality import (
     BLOCK,
     block_coefficients,
+    free_evidence,
     histograms,
+    nearest_quality,
     quality_evidence,
     step_evidence,
     transform,
@@ -25,11 +27,12 @@ FINEST = 85  # quality factor up to which a grid is reported: finer ones leave n
 _SMALLEST = 24  # pixels on a side
 _LARGEST = 1 << 19  # pixels that are looked at as a whole
 _TILE = 256  # pixels on a side; nine tiles stand for a larger picture
-_PATCHES = 256  # that all grids are tried on, with these frequencies, magnitudes, and scatters (2 and 6):
-_QUICK_FREQUENCIES, _QUICK_MAGNITUDES, _QUICK_SCATTERS = 14, 256, slice(2, 5, 2)
+_PATCHES = 256  # that all grids are tried on, with these frequencies, magnitudes, and scatters (1, 3.5, 10):
+_QUICK_FREQUENCIES, _QUICK_MAGNITUDES, _QUICK_SCATTERS = 14, 256, slice(1, 6, 2)
 _TRIED, _BLOCKS = 4, 8192  # grids that are then looked at closely, and their blocks
 _ENOUGH = 60.  # nats; pictures without a grid reach 25
 _CLEARER = 2.  # times the evidence of any other grid
+_OTHERS_ENOUGH, _OTHERS_CLEARER = 300., 3.  # the same for tables that are not libjpeg's
 _CHROMA_CONTRAST = 0.05
 _REACH = 3  # borders on either side that a border is compared with: no other one of the same phase
 _FLAT = 0.5  # grey levels of difference below which a border says little
@@ -54,6 +57,14 @@ class HiddenGrid:
     strength: float
     qf: int
     chroma: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    offset: tuple[int, int]
+    qf: int
+    strength: float
+    libjpeg: bool  # whether its steps are, to what can be told, libjpeg's
 
 
 def find_grid(pixels: np.ndarray, own_qf: int | None = None, own_offset: tuple[int, int] = (0, 0),
@@ -88,11 +99,13 @@ def find_grid(pixels: np.ndarray, own_qf: int | None = None, own_offset: tuple[i
     # Below the grid that is found there may be a coarser one: a file of quality 10 that was saved at 90, then as PNG.
     while (deeper := _best(lumas, scan, own, own_offset)) is not None:
         found = deeper
-        own_offset, own = found[0], standard_tables(found[1])[0]
-    if found is None or found[1] > FINEST:
+        if not found.libjpeg:  # its steps are known roughly: too little to look below
+            break
+        own_offset, own = found.offset, standard_tables(found.qf)[0]
+    if found is None or found.qf > FINEST:
         return None
-    offset, qf, strength = found
-    return HiddenGrid(*offset, strength, qf, _chroma_offset(tiles, offset) if pixels.ndim == 3 else None)
+    chroma = _chroma_offset(tiles, found.offset) if pixels.ndim == 3 else None
+    return HiddenGrid(*found.offset, found.strength, found.qf, chroma)
 
 
 def border_contrast(plane: np.ndarray) -> np.ndarray:
@@ -160,8 +173,8 @@ def _counts_at_all_offsets(lumas: list[np.ndarray]) -> np.ndarray:
 
 
 def _best(lumas: list[np.ndarray], scan: np.ndarray, own: np.ndarray | None,
-          own_offset: tuple[int, int]) -> tuple[tuple[int, int], int, float] | None:
-    """Offset, quality factor and strength of the grid that has the most evidence, if it is enough.
+          own_offset: tuple[int, int]) -> _Found | None:
+    """The grid that has the most evidence, if it is enough.
 
     Args:
         scan: (scatters, 255, 64 * 14), of `step_evidence` for `_counts_at_all_offsets`.
@@ -170,21 +183,35 @@ def _best(lumas: list[np.ndarray], scan: np.ndarray, own: np.ndarray | None,
     at_offsets = np.moveaxis(scan.reshape(*scan.shape[:2], BLOCK * BLOCK, _QUICK_FREQUENCIES), 2, 0)
     ranking = np.argsort(-quality_evidence(at_offsets, own).max(axis=-1), kind='stable')
     places = [divmod(int(index), BLOCK) for index in ranking]
+    if own is None:
+        places.insert(0, divmod(int(free_evidence(at_offsets).argmax()), BLOCK))
+        places = list(dict.fromkeys(places))
     if own is not None:  # there its own multiples stand out in the scan, so it is always looked at
         places.remove(tuple(own_offset))
         places.insert(0, tuple(own_offset))
-    entries = []
+    by_libjpeg, by_others = [], []
     for place in places[:_TRIED]:
         coefficients = np.concatenate([block_coefficients(luma, *place) for luma in lumas])
         coefficients = coefficients[::-(-len(coefficients) // _BLOCKS)]
-        aligned = own is not None and place == tuple(own_offset)
-        evidence = quality_evidence(step_evidence(histograms(coefficients)), own, aligned)
-        entries.append((float(evidence.max()), int(evidence.argmax()) + 1, place, len(coefficients)))
-    entries.sort(reverse=True)
-    evidence, qf, place, blocks = entries[0]
-    if evidence < max(_ENOUGH, _CLEARER * entries[1][0]):
+        each = step_evidence(histograms(coefficients))
+        evidence = quality_evidence(each, own, own is not None and place == tuple(own_offset))
+        nats = float(evidence.max()), float(free_evidence(each))
+        by_libjpeg.append((nats[0], _Found(place, int(evidence.argmax()) + 1, nats[0] / len(coefficients), True)))
+        # Other grids gain from the one of the file itself, so free steps would be seen in any JPEG file.
+        if own is None and nats[1] > _OTHERS_CLEARER * nats[0]:
+            by_others.append((nats[1], _Found(place, nearest_quality(each), nats[1] / len(coefficients), False)))
+        elif own is None:
+            by_others.append((nats[1], None))
+    best = _clear_winner(by_others, _OTHERS_ENOUGH, _OTHERS_CLEARER)
+    return best or _clear_winner(by_libjpeg, _ENOUGH, _CLEARER)
+
+
+def _clear_winner(entries: list[tuple[float, _Found | None]], enough: float, clearer: float) -> _Found | None:
+    """What has the most evidence, if that is enough and so many times that of the second."""
+    if not entries:
         return None
-    return place, qf, evidence / blocks
+    (nats, found), (second, _), *_ = sorted(entries, key=lambda entry: -entry[0])
+    return found if nats >= max(enough, clearer * second) else None
 
 
 def _chroma_offset(tiles: list[np.ndarray], offset: tuple[int, int]) -> tuple[int, int] | None:

@@ -107,6 +107,30 @@ def quality_evidence(each: np.ndarray, own_steps: np.ndarray | None = None, alig
     return np.where(coarser, best, -np.inf)
 
 
+def free_evidence(each: np.ndarray) -> np.ndarray:
+    """Return the evidence for a quantiser whose steps are not libjpeg's: each frequency has its best, and pays for it.
+
+    Args:
+        each: (..., scatters, 255, n), of `step_evidence`.
+
+    Returns:
+        (...) float32 in nats, the best of all scatters.
+    """
+    return np.maximum(each.max(axis=-2) - np.log(each.shape[-2]), 0).sum(axis=-1).max(axis=-1)
+
+
+def nearest_quality(each: np.ndarray) -> int:
+    """Return libjpeg's quality factor whose steps are nearest to the best ones, each by its evidence in the weight.
+
+    Args:
+        each: (scatters, 255, 27), of `step_evidence`.
+    """
+    gains = np.maximum(each.max(axis=1) - np.log(each.shape[1]), 0)
+    best = int(gains.sum(axis=1).argmax())
+    steps = each[best].argmax(axis=0) + 1
+    return int((np.abs(np.log(_STEPS / steps)) @ gains[best]).argmin()) + 1
+
+
 @cache
 def _basis() -> np.ndarray:
     """(64, 27): a block's pixels, row by row, to its coefficients."""
