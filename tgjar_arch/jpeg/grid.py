@@ -91,6 +91,7 @@ def find_grid(pixels: np.ndarray, own_qf: int | None = None, own_offset: tuple[i
         ValueError: when an argument is not as said.
     """
     own = _own_steps(pixels, own_qf, own_offset, own_table)
+    own_offset = int(own_offset[0]), int(own_offset[1])
     if min(pixels.shape[:2]) < _SMALLEST:
         return None
     tiles = _tiles(pixels)
@@ -183,19 +184,20 @@ def _best(lumas: list[np.ndarray], scan: np.ndarray, own: np.ndarray | None,
     """
     at_offsets = np.moveaxis(scan.reshape(*scan.shape[:2], BLOCK * BLOCK, _QUICK_FREQUENCIES), 2, 0)
     ranking = np.argsort(-quality_evidence(at_offsets, own).max(axis=-1), kind='stable')
-    places = [divmod(int(index), BLOCK) for index in ranking]
+    places: list[tuple[int, int]] = [divmod(int(index), BLOCK) for index in ranking]
     if own is None:
         places.insert(0, divmod(int(free_evidence(at_offsets).argmax()), BLOCK))
         places = list(dict.fromkeys(places))
     if own is not None:  # there its own multiples stand out in the scan, so it is always looked at
-        places.remove(tuple(own_offset))
-        places.insert(0, tuple(own_offset))
-    by_libjpeg, by_others = [], []
+        places.remove(own_offset)
+        places.insert(0, own_offset)
+    by_libjpeg: list[tuple[float, _Found | None]] = []
+    by_others: list[tuple[float, _Found | None]] = []
     for place in places[:_TRIED]:
         coefficients = np.concatenate([block_coefficients(luma, *place) for luma in lumas])
         coefficients = coefficients[::-(-len(coefficients) // _BLOCKS)]
         each = step_evidence(histograms(coefficients))
-        evidence = quality_evidence(each, own, own is not None and place == tuple(own_offset))
+        evidence = quality_evidence(each, own, own is not None and place == own_offset)
         nats = float(evidence.max()), float(free_evidence(each))
         by_libjpeg.append((nats[0], _Found(place, int(evidence.argmax()) + 1, nats[0] / len(coefficients), True)))
         # Other grids gain from the one of the file itself, so free steps would be seen in any JPEG file.
@@ -230,7 +232,7 @@ def _chroma_offset(tiles: list[np.ndarray], offset: tuple[int, int]) -> tuple[in
     second = np.sort(contrast, axis=1)[:, -2]
     if (best % 4).any() or (contrast.max(axis=1) - second < _CHROMA_CONTRAST).any():
         return None
-    return tuple(int(start + 2 * phase) for start, phase in zip(offset, best, strict=True))
+    return row + 2 * int(best[0]), column + 2 * int(best[1])
 
 
 def _halve(plane: np.ndarray) -> np.ndarray:
