@@ -5,6 +5,7 @@ Importing the package is light: it brings neither torch nor BasicSR. The line at
 models, losses and metrics into BasicSR's registries.
 """
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ['Restorer', 'TextFeatures', '__version__', 'register']
+__all__ = ['Restorer', 'TextFeatures', 'register']
 
 compat.prepare()
 
@@ -50,7 +51,12 @@ def __getattr__(name: str) -> Any:
         return TextFeatures
     if name == '__version__':
         if compat.basicsr_is_installed():
-            register()  # this is what the line plugin: of an option file asks for
+            from tgjar_arch.registration import NoRegistriesError
+
+            try:
+                register()  # this is what the line `plugin:` of an option file asks for
+            except NoRegistriesError as error:  # an old fork: nobody can ask for more than the version
+                logging.getLogger('basicsr').warning(str(error))
         return VERSION
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 

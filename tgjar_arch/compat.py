@@ -24,6 +24,8 @@ def basicsr_is_installed() -> bool:
         return find_spec('basicsr') is not None
     except ImportError:  # of a finder that refuses it
         return False
+    except ValueError:  # a module under that name without a specification, such as a stand-in
+        return True
 
 
 def require_basicsr() -> None:

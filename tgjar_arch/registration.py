@@ -47,6 +47,10 @@ NAMES: dict[str, dict[str, str]] = {  # registry -> name -> module
 }
 
 
+class NoRegistriesError(ImportError):
+    """The installed BasicSR is a fork without `basicsr.utils.registry`."""
+
+
 def load(kind: str, name: str) -> Any:
     """The class or function of ours with this name; nothing else is imported.
 
@@ -62,7 +66,8 @@ def register() -> None:
     The line `plugin:` of every option file does this, by reading `tgjar_arch.__version__`.
 
     Raises:
-        ImportError: when BasicSR is not installed, or is a fork without registries.
+        ImportError: when BasicSR is not installed.
+        NoRegistriesError: when it is a fork without registries.
         AssertionError: BasicSR's own, when it or another plugin has taken one of the names.
     """
     compat.require_basicsr()
@@ -71,13 +76,15 @@ def register() -> None:
     except ModuleNotFoundError as error:
         if error.name != 'basicsr.utils.registry':
             raise
-        raise ImportError('the installed BasicSR has no registries (basicsr.utils.registry); option files of this '
-                          'plugin need BasicSR 1.4.2. Losses and networks can be imported one by one.') from error
+        raise NoRegistriesError('the installed BasicSR has no registries (basicsr.utils.registry); option files of '
+                                'this plugin need BasicSR 1.4.2. Losses and networks can be imported one by one.'
+                                ) from error
     for kind, modules in NAMES.items():
         registry = getattr(registries, f'{kind.upper()}_REGISTRY')
         for name in modules:
             entry = load(kind, name)
-            if not (name in registry and registry.get(name) is entry):
+            # Of a module that was loaded again (notebooks) the first class stays.
+            if not (name in registry and registry.get(name).__module__ == entry.__module__):
                 registry.register(entry)
 
 

@@ -24,22 +24,32 @@ def source_files(root: Path) -> dict[str, Path]:
 
 
 def imported_modules(tree: ast.AST, known: Mapping[str, Path]) -> Iterator[str]:
-    """Names of our modules that a file imports; of `from package import name` the submodule, where there is one."""
+    """Names of our modules that a file imports; of `from package import name` the submodule, where there is one.
+
+    Raises:
+        ValueError: for a relative import, or one of `datasets` and `losses` as if they were packages of their own.
+    """
     skipped = {id(child) for node in ast.walk(tree)
-               if isinstance(node, ast.If) and 'TYPE_CHECKING' in ast.dump(node.test)
+               if isinstance(node, ast.If) and ast.unparse(node.test).split('.')[-1] == 'TYPE_CHECKING'
                for statement in node.body for child in ast.walk(statement)}
     for node in ast.walk(tree):
         if id(node) in skipped:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+        elif isinstance(node, ast.ImportFrom):
+            if node.level or (node.module or '').partition('.')[0] in BESIDE:
+                raise ValueError(f'import from {PACKAGE} by the full name, which is found in every installation: '
+                                 f'{ast.unparse(node)}')
             for alias in node.names:
                 name = f'{node.module}.{alias.name}'
                 if name in known:
                     yield name
-                elif node.module in known:
+                elif node.module and node.module in known:
                     yield node.module
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split('.')[-1] in ('import_module', '__import__'):
+            yield from (str(argument.value) for argument in node.args[:1]
+                        if isinstance(argument, ast.Constant) and argument.value in known)
 
 
 def file_graph(root: Path) -> dict[str, set[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -56,7 +56,7 @@ def fill_missing(text: TextFeatures, null_word: Tensor | None, null_sentence: Te
     return TextFeatures(words, sentence, mask)
 
 
-class TextGuidedGenerator(nn.Module):
+class TextGuidedGenerator(nn.Module, ABC):
     """Base of `TGJARGenerator` and `TGJARLiteGenerator`: all but the layers of encoder and decoder.
 
     A generator restores in four parts, between which `tgjar_arch.restoration.tiling` cuts a large picture::

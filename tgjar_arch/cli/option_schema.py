@@ -150,7 +150,7 @@ _LOGGER_KEYS: dict[str, Schema] = {
 }
 _NETWORK = _ref('network')
 _TOP_KEYS: dict[str, Schema] = {
-    'plugin': {'description': 'imports the plugin, whose classes register themselves: '
+    'plugin': {'description': "registers the plugin's classes in BasicSR: "
                               '!!python/name:tgjar_arch.__version__'},
     'name': _TEXT | {'description': 'of the run: its folder below experiments or results'},
     'model_type': _ref('model_type'),
@@ -169,7 +169,7 @@ _TOP_KEYS: dict[str, Schema] = {
     'val': {'type': ['object', 'null']},
     'logger': {'type': 'object', 'additionalProperties': False, 'properties': {
         key: _LOGGER_KEYS[key] for key in sorted(LOGGER)}},
-    'dist_params': {'type': 'object', 'properties': {
+    'dist_params': {'type': ['object', 'null'], 'additionalProperties': False, 'properties': {
         'backend': _TEXT | {'description': 'nccl, or gloo'}, 'port': {'type': 'integer'}}},
 }
 
@@ -182,7 +182,8 @@ def build_schema() -> Schema:
                        'description': 'TGJARModel: stage 2, and any restorer; DAMSMModel: stage 1'},
         'optimizer': {'type': ['object', 'null'], 'required': ['type', 'lr'], 'properties': {
             'type': {'enum': ['Adam'], 'description': 'BasicSR 1.4.2 has no other'}, 'lr': _NUMBER,
-            'weight_decay': _NUMBER, 'betas': {'type': 'array', 'items': _NUMBER}, 'fused': _BOOL}},
+            'weight_decay': _NUMBER, 'betas': {'type': 'array', 'items': _NUMBER}, 'eps': _NUMBER, 'amsgrad': _BOOL,
+            'foreach': _BOOL, 'fused': _BOOL}, 'additionalProperties': False},
     }
     definitions |= _by_type('network', _entries(ARCH_REGISTRY), _of_constructor)
     definitions |= _by_type('loss', _entries(LOSS_REGISTRY), _of_constructor)
@@ -195,7 +196,7 @@ def build_schema() -> Schema:
         definitions[f'{name}.train'] = _section(TRAIN | module.TRAIN_KEYS, _TRAIN_KEYS)
         definitions[f'{name}.val'] = _section(VAL | module.VAL_KEYS, _VAL_KEYS) | _OR_NONE
     definitions['path'] = _section(PATH, _PATH_KEYS) | {'patternProperties': {
-        f'^{prefix}.+$': _OF_NETWORK[prefix] for prefix in PATH_OF_NETWORK}}
+        f'^{prefix}[a-z]$': _OF_NETWORK[prefix] for prefix in PATH_OF_NETWORK}}
     # Other models read keys of their own; of those that ours read too, the values are the same.
     others = {'train': _section(TRAIN, _TRAIN_KEYS) | {'additionalProperties': True},
               'val': _section(VAL | {'metrics'}, _VAL_KEYS) | {'additionalProperties': True} | _OR_NONE}

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from tgjar_arch import registration
 from tgjar_arch.metrics.r_precision import r_precision
 from tgjar_arch.models.encoders import check_vocabulary, read_tokenizer, text_encoder_options
 from tgjar_arch.models.stage import Stage
@@ -45,6 +46,7 @@ class DAMSMModel(Stage):
     tokenizer: Tokenizer
 
     def __init__(self, opt: dict) -> None:
+        registration.register()  # for who builds the model without an option file
         super().__init__(opt)
         check_model_options(opt, TRAIN_KEYS, VAL_KEYS)
         self.tokenizer = read_tokenizer(opt)

@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from tgjar_arch import registration
 from tgjar_arch.archs.padding import run_padded
 from tgjar_arch.models.checkpoints import warn_of_what_export_refuses
 from tgjar_arch.models.encoders import build_image_encoder, build_text_encoder
@@ -60,6 +61,7 @@ class TGJARModel(Stage, SRGANModel):
     labels = 'gtd'
 
     def __init__(self, opt: dict) -> None:
+        registration.register()  # for who builds the model without an option file
         self.net_t: nn.Module | None = None
         self.network_opts = {label: opt[f'network_{label}'] for label in ('g', 'd') if opt.get(f'network_{label}')}
         check_model_options(opt, TRAIN_KEYS, VAL_KEYS)
