@@ -82,7 +82,7 @@ def run(restorer: Restorer, cases: list, qf: int, num_shown: int = 6, quiet: boo
     shifts, rows = [], []
     for image, caption, swapped, old, new in tqdm(cases, desc='colour swap', disable=quiet):
         jpeg = decode(encode(image, qf))[..., ::-1]
-        results = [restorer(np.ascontiguousarray(jpeg), text) for text in (caption, swapped)]
+        results = [restorer(np.ascontiguousarray(jpeg), text, colourise=True) for text in (caption, swapped)]
         shifts.append(colour_shift(*results, old, new))
         if len(rows) < num_shown:
             rows.append((f'{caption} [{old} -> {new}: {shifts[-1]:+.1f}]', [jpeg, *results, image[..., ::-1]]))

@@ -17,12 +17,13 @@ import gradio as gr
 
 from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.captions import find_caption
+from tgjar_arch.pictures.files import JPEG_SUFFIXES
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
 from tgjar_arch.pictures.write import upright_srgb, write_picture
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.cleaning import clean
 
-SUFFIXES = ['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp']
+SUFFIXES = [*JPEG_SUFFIXES, '.png', '.webp', '.avif', '.gif']
 MAX_STRENGTH = 3.
 MAX_CAPTION = 2000  # characters; weights read 18 words
 _TITLE = 'TGJAR: restore a badly compressed JPEG with a sentence'
@@ -89,6 +90,7 @@ def show(path: str | None, limits: Limits) -> tuple[tuple[np.ndarray, np.ndarray
         facts += ' It is no JPEG file; restored, it may become worse.'
     elif photo.jpeg.qf > limits.max_qf:
         facts += f' These weights are for quality {limits.max_qf} and below: restoring may harm it.'
+    facts += ''.join(f' It {note}.' for note in photo.notes)
     picture = upright_srgb(photo, photo.pixels)
     return (picture, picture), caption.text, facts
 

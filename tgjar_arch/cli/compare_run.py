@@ -147,7 +147,8 @@ def compare(settings: CompareSettings, say: Callable[[str], None]) -> str:
     restorer = load(weights, settings)
     for line in notes(restorer, photo, captions, quality_limit(weights)):
         say(line)
-    results = [restorer(photo.pixels, caption, text_strength=settings.text_strength, tile=settings.tile)
+    # The figure shows what the words do, so also where they colour a grey picture.
+    results = [restorer(photo.pixels, caption, text_strength=settings.text_strength, tile=settings.tile, colourise=True)
                for caption in captions]
     pictures = [upright_srgb(photo, result) for result in results]
     draw_captions(upright_srgb(photo, photo.pixels), list(zip(captions, pictures, strict=True)), settings.output,
