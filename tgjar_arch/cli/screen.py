@@ -132,7 +132,7 @@ def screens() -> Iterator[Said]:
     closed = [open(os.devnull, 'w') for stream in before if stream is None]  # noqa: SIM115  `tgjar ... >&-`
     spare = iter(closed)
     mine = [Screen(stream if stream is not None else next(spare), said) for stream in before]
-    sys.stdout, sys.stderr = mine  # type: ignore[assignment]
+    sys.stdout, sys.stderr = mine
     try:
         yield said
     finally:

@@ -320,11 +320,20 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
                      tuple(warnings))
 
 
+def _told(metadata: bytes) -> list[str]:
+    return [what for what, words in _APPENDED.items() if words.search(metadata)]
+
+
+def tells_of_appended(xmp: bytes) -> bool:
+    """Whether an XMP packet says that a gain map, a video or a depth map is in the file."""
+    return bool(_told(xmp))
+
+
 def _appended(image: Image.Image, frames: int) -> tuple[str, ...]:
     """What a file holds besides the picture, as its metadata say, in words."""
     segments = b''.join([content[:65536] for marker, content in getattr(image, 'applist', ())
                          if marker in ('APP1', 'APP2')] + [xmp_of(image) or b''])
-    found = [what for what, words in _APPENDED.items() if words.search(segments)]
+    found = _told(segments)
     if frames > 1 and not found:
         found.append('a second picture' if frames == 2 else f'{frames - 1} more pictures')
     return tuple(found)

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from tgjar_arch.atomic_file import atomic
 from tgjar_arch.jpeg.settings import check_qf
-from tgjar_arch.pictures.photo import Photo
+from tgjar_arch.pictures.photo import Photo, tells_of_appended
 
 FORMATS = {'.png': 'PNG', '.webp': 'WEBP', '.jpg': 'JPEG', '.jpeg': 'JPEG'}
 JPEG_QUALITY = 95
@@ -106,7 +106,8 @@ def _metadata(like: Photo, kind: str, size: tuple[int, int]) -> dict[str, Any]:
     if like.exif and (exif := upright_exif(like.exif, size)):
         options['exif'] = exif
     # XMP that tells of an appended gain map or video would have viewers look for it.
-    xmp = _TIFF_ORIENTATION.sub(rb'\g<1>1', like.xmp) if like.xmp and not like.appended else None
+    xmp = like.xmp if like.xmp and not tells_of_appended(like.xmp) else None
+    xmp = _TIFF_ORIENTATION.sub(rb'\g<1>1', xmp) if xmp else None
     if kind == 'PNG':
         text = PngImagePlugin.PngInfo()
         if xmp:
