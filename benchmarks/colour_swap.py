@@ -79,7 +79,8 @@ def read_cases(root: Path, number: int, seed: int) -> list[tuple[np.ndarray, str
     return cases
 
 
-def run(restorer: Callable[[np.ndarray, str], np.ndarray], cases: list, qf: int, num_shown: int = 6, quiet: bool = False) -> tuple[np.ndarray, list]:
+def run(restorer: Callable[[np.ndarray, str], np.ndarray], cases: list, qf: int, num_shown: int = 6,
+        quiet: bool = False) -> tuple[np.ndarray, list]:
     """Restore every case with both captions; returns the shifts and rows for the picture."""
     shifts, rows = [], []
     for image, caption, swapped, old, new in tqdm(cases, desc='colour swap', disable=quiet):
