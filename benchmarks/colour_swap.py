@@ -16,6 +16,8 @@ saturated.
 import random
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +79,8 @@ def read_cases(root: Path, number: int, seed: int) -> list[tuple[np.ndarray, str
     return cases
 
 
-def run(restorer: Restorer, cases: list, qf: int, num_shown: int = 6, quiet: bool = False) -> tuple[np.ndarray, list]:
+def run(restorer: Callable[[np.ndarray, str], np.ndarray], cases: list, qf: int, num_shown: int = 6,
+        quiet: bool = False) -> tuple[np.ndarray, list]:
     """Restore every case with both captions; returns the shifts and rows for the picture."""
     shifts, rows = [], []
     for image, caption, swapped, old, new in tqdm(cases, desc='colour swap', disable=quiet):
@@ -94,7 +97,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('-o', '--output', type=Path, default=Path('results/colour_swap.png'), help='picture to write')
     args = parser.parse_args(argv)
-    shifts, rows = run(Restorer.from_pretrained(args.weights), read_cases(args.data, args.number, args.seed), args.qf)
+    restorer = partial(Restorer.from_pretrained(args.weights), colourise=True)  # also of what is grey at this quality
+    shifts, rows = run(restorer, read_cases(args.data, args.number, args.seed), args.qf)
     print(f'| captions | hue moved to the named colour | by {NOTICEABLE:g} or more | mean shift in a*b* |')
     print('|---|---|---|---|')
     print(f'| {len(shifts)} | {100 * np.mean(shifts > 0):.0f} % | {100 * np.mean(shifts >= NOTICEABLE):.0f} % | '

@@ -17,12 +17,14 @@ import gradio as gr
 
 from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.captions import find_caption
+from tgjar_arch.pictures.files import JPEG_SUFFIXES
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
 from tgjar_arch.pictures.write import upright_srgb, write_picture
+from tgjar_arch.restoration.file import compression_of
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.cleaning import clean
 
-SUFFIXES = ['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp']
+SUFFIXES = [*JPEG_SUFFIXES, '.png', '.webp', '.avif', '.gif']
 MAX_STRENGTH = 3.
 MAX_CAPTION = 2000  # characters; weights read 18 words
 _TITLE = 'TGJAR: restore a badly compressed JPEG with a sentence'
@@ -85,10 +87,13 @@ def show(path: str | None, limits: Limits) -> tuple[tuple[np.ndarray, np.ndarray
     photo = _read(path, limits)
     caption = find_caption(path, max_pixels=limits.max_pixels)
     facts = f'{Path(path).name}: {describe(photo)}, {os.path.getsize(path):,} bytes.'
-    if photo.jpeg is None:
+    found = compression_of(photo)
+    facts += f' {found.words}.' if found.words else ''
+    if found.qf is None:
         facts += ' It is no JPEG file; restored, it may become worse.'
-    elif photo.jpeg.qf > limits.max_qf:
+    elif found.qf > limits.max_qf:
         facts += f' These weights are for quality {limits.max_qf} and below: restoring may harm it.'
+    facts += ''.join(f' It {note}.' for note in photo.notes)
     picture = upright_srgb(photo, photo.pixels)
     return (picture, picture), caption.text, facts
 
@@ -124,7 +129,7 @@ def restore(path: str | None, caption: str | None, strength: float, self_ensembl
         with lock:
             restorer.self_ensemble = self_ensemble
             restored = restorer(photo.pixels, caption, text_strength=float(strength),
-                                tables=photo.jpeg.tables if photo.jpeg else None,
+                                tables=photo.jpeg.tables if photo.jpeg else None, grid=compression_of(photo).grid,
                                 progress=lambda done, total: progress((done, total), unit='tiles'))
     except (ValueError, RuntimeError, MemoryError) as error:
         raise gr.Error(str(error).partition('\n')[0] or 'Memory ran out; try a smaller picture.') from error

@@ -8,7 +8,7 @@ from PIL import Image
 from tests.cli.test_restore import args_of, experiment, jpegs, tokenizer, weights  # noqa: F401  fixtures among them
 from tests.helpers.photo_files import picture
 from tgjar_arch.cli import restore
-from tgjar_arch.cli.restore_files import find_images, plan
+from tgjar_arch.cli.restore_files import FoundImages, find_images, plan
 from tgjar_arch.restoration.restorer import Restorer
 
 
@@ -16,16 +16,17 @@ def test_results_never_collide(tmp_path):
     root, out = tmp_path / 'in', tmp_path / 'out'
     names = ['a.jpg', 'a.jpeg', 'a.png', 'a.jpg.jpg', 'A.JPG', 'sub/a.jpg', 'b.v2.JPG']
     jpegs(root, names)
+    picture().save(root / 'a.png')
     found = find_images(root, out)
-    assert found.left_out == 1 and len(found.files) == 6
+    assert found.left_out == [root / 'a.png'] and len(found.files) == 6
     found = find_images(root, out, force=True)
-    assert found.left_out == 0 and len(found.files) == 7
-    targets = [job.target.relative_to(out).as_posix() for job in plan(root, found.files, out)]
+    assert found.left_out == [] and len(found.files) == 7
+    targets = [job.target.relative_to(out).as_posix() for job in plan([found], out)]
     assert sorted(targets) == ['A.JPG.png', 'a.jpeg.png', 'a.jpg.2.png', 'a.jpg.jpg.png', 'a.png.png', 'b.v2.png',
                                'sub/a.png']
     assert len({target.lower() for target in targets}) == 7
     files = [root / name for name in ('A.jpg', 'a.JPG', 'a.jpg', 'a.jpg.2.jpg')]
-    targets = [job.target.name for job in plan(root, files, out)]
+    targets = [job.target.name for job in plan([FoundImages(root, files)], out)]
     assert targets == ['A.jpg.png', 'a.JPG.3.png', 'a.jpg.4.png', 'a.jpg.2.png']
 
 

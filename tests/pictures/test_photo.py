@@ -218,7 +218,7 @@ def test_rare_kinds_are_refused_by_name(read):
 
 @pytest.mark.parametrize('content, message', [
     (b'', 'is empty'), (b'no image', r'is no image that can be read \(JPEG, PNG, WebP'),
-    (b'GIF89a' + bytes(40), 'is no image that can be read'), (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'is no image'),
+    (b'GIF89a' + bytes(40), 'is truncated or broken'), (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'is no image'),
 ])
 def test_what_is_no_image(read, content, message):
     with pytest.raises(ValueError, match=r'x\.jpg ' + message):

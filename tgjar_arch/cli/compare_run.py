@@ -12,6 +12,7 @@ from tgjar_arch.figures.comparison import draw_captions
 from tgjar_arch.figures.zoom import Zoom, read_zoom
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
 from tgjar_arch.pictures.write import upright_srgb
+from tgjar_arch.restoration.file import compression_of
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.cleaning import clean
 from tgjar_arch.weights.shipped import find_weights, quality_limit
@@ -117,7 +118,8 @@ def notes(restorer: Restorer, photo: Photo, captions: Sequence[str], max_qf: int
             lines.append(f'"{caption}" has no known word: its picture is restored without text.')
         elif known > restorer.max_words:
             lines.append(f'"{caption}" is cut to its first {restorer.max_words} known words.')
-    if photo.jpeg is not None and photo.jpeg.qf > max_qf:
+    qf = compression_of(photo).qf
+    if qf is not None and qf > max_qf:
         lines.append(f'{photo.path} is {describe(photo)}: better than {max_qf}, and restoring may harm it.')
     return lines
 
@@ -147,7 +149,9 @@ def compare(settings: CompareSettings, say: Callable[[str], None]) -> str:
     restorer = load(weights, settings)
     for line in notes(restorer, photo, captions, quality_limit(weights)):
         say(line)
-    results = [restorer(photo.pixels, caption, text_strength=settings.text_strength, tile=settings.tile)
+    # The figure shows what the words do, so also where they colour a grey picture.
+    results = [restorer(photo.pixels, caption, text_strength=settings.text_strength, tile=settings.tile,
+                        grid=compression_of(photo).grid, colourise=True)
                for caption in captions]
     pictures = [upright_srgb(photo, result) for result in results]
     draw_captions(upright_srgb(photo, photo.pixels), list(zip(captions, pictures, strict=True)), settings.output,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.jpeg.settings import CHROMA
 
 
@@ -48,19 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         jobs, unreadable = plan(args.inputs, args.output)
     except (OSError, ValueError) as error:
-        print(f'tgjar compress: {error}', file=sys.stderr)
+        print(one_line(f'tgjar compress: {error}'), file=sys.stderr)
         return 2
 
     def say(line: str) -> None:
         if not args.quiet:
-            print(line)
+            print(one_line(line))
 
     written, failed = compress_all(jobs, settings, say)
     failed = unreadable | failed
     for file, reason in failed.items():
-        print(f'failed: {file}: {reason}', file=sys.stderr)
+        print(one_line(f'failed: {file}: {reason}'), file=sys.stderr)
     total = f': {sum(written, Sizes(0, 0, 0))}' if len(written) > 1 else ''
-    print(f'{len(written)} written to {args.output}{total}, {len(failed)} failed')
+    print(one_line(f'{len(written)} written to {args.output}{total}, {len(failed)} failed'))
     return 1 if failed else 0
 
 

@@ -1,5 +1,6 @@
 """What `tgjar compress` does once its arguments are read: JPEG files that carry their captions."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,16 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tgjar_arch.atomic_file import atomic
+from tgjar_arch.atomic_file import MAX_NAME, atomic, fitting_name
 from tgjar_arch.jpeg.codec import encode
 from tgjar_arch.jpeg.segments import add_segments
 from tgjar_arch.pictures.captions import find_caption, is_caption
-from tgjar_arch.pictures.files import list_images
+from tgjar_arch.pictures.files import ALL_SUFFIXES, JPEG_SUFFIXES, list_images
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.photo import Photo, read_photo
 from tgjar_arch.pictures.write import to_srgb, upright_exif
 from tgjar_arch.text.cleaning import clean
 
-_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
 _LONGEST_SIDE = 65500  # of libjpeg
 
 
@@ -97,7 +97,7 @@ def plan(inputs: Sequence[Path], output: Path) -> tuple[list[Job], dict[Path, st
     found: list[tuple[Path, Path]] = []  # image, root
     for path in inputs:
         if path.is_dir():
-            names = sorted(list_images(path, failed))
+            names = sorted(list_images(path, failed, ALL_SUFFIXES))
             if not names:
                 raise ValueError(f'there is no image in {path}' + ''.join(
                     f'; {folder}: {why}' for folder, why in unreadable.items()) + '.')
@@ -106,7 +106,11 @@ def plan(inputs: Sequence[Path], output: Path) -> tuple[list[Job], dict[Path, st
             found.append((path, path.parent))
         else:
             raise FileNotFoundError(f'{path} does not exist.')
-    is_file = output.suffix.lower() in _SUFFIXES and not output.is_dir()
+    suffix = output.suffix.lower()
+    is_file = suffix in JPEG_SUFFIXES and not output.is_dir()
+    if suffix in ALL_SUFFIXES and not is_file and not output.exists():
+        raise ValueError(f'{output}: results are JPEG files, not {suffix}; name a .jpg file, or make the folder '
+                         'first if it is to be one.')
     if is_file and (len(inputs) > 1 or inputs[0].is_dir()):
         raise ValueError(f'{output} is one file; name a folder for the results of several images.')
     if is_file:
@@ -118,7 +122,8 @@ def plan(inputs: Sequence[Path], output: Path) -> tuple[list[Job], dict[Path, st
         counts = Counter(wanted)
         places = [place if counts[place] == 1 else place.with_name(f'{source.name}.jpg')
                   for place, (source, _) in zip(wanted, found, strict=True)]
-        jobs = [Job(source, root, output / place) for (source, root), place in zip(found, places, strict=True)]
+        jobs = [Job(source, root, output / place.with_name(_fitting(place)))
+                for (source, root), place in zip(found, places, strict=True)]
     for target, count in Counter(job.target for job in jobs).items():
         if count > 1:
             both = ' and '.join(str(job.source) for job in jobs if job.target == target)
@@ -127,6 +132,10 @@ def plan(inputs: Sequence[Path], output: Path) -> tuple[list[Job], dict[Path, st
         if job.target.exists() and job.target.samefile(job.source):
             raise ValueError(f'{job.source} would be replaced by its own compressed copy; name another output.')
     return jobs, unreadable
+
+
+def _fitting(place: Path) -> str:
+    return place.name if len(os.fsencode(place.name)) <= MAX_NAME else fitting_name(place.stem, place.suffix)
 
 
 def compress(photo: Photo, caption: str, settings: CompressSettings) -> tuple[bytes, Sizes]:
@@ -198,5 +207,7 @@ def compress_all(jobs: Sequence[Job], settings: CompressSettings, say: Callable[
             failed[job.source] = str(error) or type(error).__name__
             continue
         written.append(sizes)
+        for warning in photo.notes:
+            say(f'warning: {job.source}: {warning}.')
         say(f'{job.target}: {sizes}' + (f', from {source}' if caption and source != '--caption' else ''))
     return written, failed

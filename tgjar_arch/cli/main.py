@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from tgjar_arch.cli.screen import screens
 from tgjar_arch.version import VERSION
 
 COMMANDS = {  # name: (module, or module:function where that is not `main`; what it does in one line)
@@ -43,14 +44,21 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand.
+    """Run one subcommand; what it prints is made fit for the terminal (`tgjar_arch.cli.screen`).
 
     Args:
         argv: the words after `tgjar`; by default those of the command line.
 
     Returns:
-        The exit code: the command's own; 2 for an unknown command, 130 after Ctrl-C.
+        The exit code: the command's own; 2 for an unknown command, 130 after Ctrl-C; 1 if the command went well, but
+        what it said could not be written, as on a full disk.
     """
+    with screens() as said:
+        code = _run(argv)
+    return code or int(said.is_lost)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ('-h', '--help', 'help'):
         print(usage())

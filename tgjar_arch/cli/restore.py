@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.restoration.limits import ATTENTION_PIXELS
 from tgjar_arch.text.defaults import DEFAULT_MODEL
 from tgjar_arch.weights.shipped import DEFAULT_MAX_QF
@@ -21,14 +22,17 @@ def _parser() -> argparse.ArgumentParser:
         'failure, 1 some files failed, 2 nothing could be started. '
         'Example: tgjar restore bird.jpg -o bird.png --caption "a small yellow bird"')
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument('file', type=Path, nargs='?', metavar='INPUT', help='picture, or folder of JPEGs (any depth)')
-    which.add_argument('-i', '--input', type=Path, metavar='INPUT', help='the same')
+    which.add_argument('files', type=Path, nargs='*', default=[], metavar='INPUT',
+                       help='pictures, and folders of JPEGs (any depth)')
+    which.add_argument('-i', '--input', type=Path, nargs='+', metavar='INPUT', help='the same')
     parser.add_argument('-o', '--output', type=Path, default=Path('restored'), metavar='OUT',
                         help='folder for the results, or the name of a single one (default: %(default)s)')
     arguments.add_weights(parser)
     text = parser.add_argument_group('captions')
     text.add_argument('--caption', metavar='TEXT', help='what the picture shows, for every file; "" for no text')
     arguments.add_text_strength(text)
+    text.add_argument('--colourise', action='store_true',
+                      help='let captions colour grey pictures, which otherwise stay grey')
     text.add_argument('--attention', type=Path, metavar='FOLDER',
                       help='also draw which words were read where, as PNG files in this folder; for pictures of up to '
                       f'{ATTENTION_PIXELS:,} pixels')
@@ -39,10 +43,14 @@ def _parser() -> argparse.ArgumentParser:
                       help='an image-to-text model that transformers loads (default: %(default)s)')
     which_files = parser.add_argument_group('files')
     which_files.add_argument('--max-qf', type=arguments.quality_factor, metavar='Q',
-                             help='leave JPEG files of a better quality as they are (default: '
+                             help='do not restore JPEG files of a better quality, which it may harm (default: '
                              f'what the weights file says, else {DEFAULT_MAX_QF})')
-    which_files.add_argument('--force', action='store_true',
-                             help='restore them too, and, in a folder, pictures that are not JPEG files')
+    which_files.add_argument('--better', choices=('leave', 'copy', 'restore'), default='leave',
+                             help='what becomes of them: left out of the results, copied to them as they are, with all '
+                             'metadata, or restored, and with them, in a folder, pictures that are not JPEG files '
+                             '(default: %(default)s)')
+    which_files.add_argument('--force', dest='better', action='store_const', const='restore',
+                             help='the same as --better restore')
     arguments.add_max_pixels(which_files)
     which_files.add_argument('--format', choices=('png', 'webp', 'jpg'), help='of the results (default: png)')
     which_files.add_argument('--quality', type=arguments.quality_factor, metavar='Q',
@@ -68,34 +76,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 if some files failed, 2 if nothing could be started.
     """
     args = _parser().parse_args(argv)
-    from tgjar_arch.cli.restore_run import RestoreRun, notes, restore_all, start
+    from tgjar_arch.cli.restore_run import RestoreRun, notes, restore_all, some, start
     from tgjar_arch.restoration.file import RestoreSettings
 
     settings = RestoreSettings(
-        caption=args.caption, text_strength=args.text_strength, tile=args.tile, max_qf=args.max_qf, force=args.force,
-        max_pixels=args.max_pixels, quality=args.quality, keep_metadata=args.keep_metadata)
+        caption=args.caption, text_strength=args.text_strength, tile=args.tile, max_qf=args.max_qf, better=args.better,
+        colourise=args.colourise, max_pixels=args.max_pixels, quality=args.quality, keep_metadata=args.keep_metadata)
     job = RestoreRun(
-        input=args.input or args.file, output=args.output, weights=args.weights, settings=settings, format=args.format,
-        attention=args.attention, captioner=args.auto_caption_model if args.auto_caption else None,
+        inputs=args.input or args.files, output=args.output, weights=args.weights, settings=settings,
+        format=args.format, attention=args.attention,
+        captioner=args.auto_caption_model if args.auto_caption else None,
         overwrite=args.overwrite, self_ensemble=args.self_ensemble, device=args.device, dtype=args.dtype)
     try:
         started = start(job)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        print(f'tgjar restore: {error}', file=sys.stderr)
+        print(one_line(f'tgjar restore: {error}'), file=sys.stderr)
         return 2
     if started.left_out:
-        print(f'{started.left_out} pictures that are not JPEG files are left out; to restore them too, name one by '
-              'itself, or give --force.', file=sys.stderr)
+        print(one_line(f'{len(started.left_out)} pictures that are not JPEG files are left out: '
+                       f'{some(started.left_out)}; to restore them too, name them, or give --better restore.'),
+              file=sys.stderr)
     outcome = restore_all(started, args.quiet, args.show_caption)
     for line in notes(started.restorer, outcome):
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
     for file, reason in outcome.failed.items():
-        print(f'failed: {reason}' if reason.startswith(str(file)) else f'failed: {file}: {reason}', file=sys.stderr)
+        line = f'failed: {reason}' if reason.startswith(str(file)) else f'failed: {file}: {reason}'
+        print(one_line(line), file=sys.stderr)
     kept = f', {outcome.kept} already there (--overwrite restores them again)' if outcome.kept else ''
     skipped = ''
     if outcome.skipped:
-        skipped = f', {len(outcome.skipped)} left as they are (--max-qf {started.settings.max_qf})'
-    print(f'{outcome.done} restored to {args.output}{kept}{skipped}, {len(outcome.failed)} failed')
+        skipped = (f', {len(outcome.skipped)} left as they are (--max-qf {started.settings.max_qf}) and not in '
+                   f'{args.output}: the lines "left as it is" name them')
+    copied = f', {outcome.copied} copied' if outcome.copied else ''
+    print(one_line(f'{outcome.done} restored to {args.output}{kept}{copied}{skipped}, {len(outcome.failed)} failed'))
     return 1 if outcome.failed else 0
 
 

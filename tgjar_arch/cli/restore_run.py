@@ -4,13 +4,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from tgjar_arch.cli import restore_attention as attention_maps
-from tgjar_arch.cli.restore_files import Job, check_metadata, find_images, plan
+from tgjar_arch.cli.restore_files import FoundImages, Job, check_metadata, find_images, is_picture_name, plan
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.pictures.captions import FoundCaption
 from tgjar_arch.pictures.photo import Photo, read_photo
 from tgjar_arch.pictures.write import FORMATS, to_srgb
@@ -27,7 +29,7 @@ class RestoreRun:
     """What `tgjar restore` was asked for.
 
     Attributes:
-        input: a picture, or a folder.
+        inputs: pictures and folders.
         output: folder for the results, or the name of a single one.
         weights: see `find_weights`.
         settings: how each file is restored; `max_qf` None stands for what suits the weights.
@@ -39,7 +41,7 @@ class RestoreRun:
         dtype: precision of the network, by torch's name.
     """
 
-    input: Path
+    inputs: Sequence[Path]
     output: Path
     weights: Path | None
     settings: RestoreSettings
@@ -63,7 +65,7 @@ class Started:
         maps: where attention maps go; empty if none are drawn.
         captioner: describes files without a caption.
         overwrite: replace what is there.
-        left_out: how many pictures of other formats are left out.
+        left_out: pictures of other formats, which are left out.
         unreadable: folder -> why it cannot be read.
     """
 
@@ -73,7 +75,7 @@ class Started:
     maps: Mapping[Job, Path]
     captioner: Captioner | None
     overwrite: bool
-    left_out: int
+    left_out: Sequence[Path]
     unreadable: Mapping[Path, str]
 
 
@@ -84,9 +86,10 @@ class Outcome:
     Attributes:
         done: restored.
         kept: results of an earlier run, not restored again. kept_maps: files in the place of attention maps.
-        skipped: left as they are, because their quality is better than `max_qf`.
+        skipped: left as they are, because their quality is better than `max_qf`. copied: those that were copied.
         failed: file -> what went wrong.
         no_jpeg: files whose JPEG quality cannot be read. deep: files with more than 8 bits a sample.
+        grey: grey ones with a caption, which stayed grey.
         unguided: no caption. unknown: a caption without any known word. cut: a caption that is too long.
     """
 
@@ -94,9 +97,11 @@ class Outcome:
     kept: int = 0
     kept_maps: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
+    copied: int = 0
     failed: dict[Path, str] = field(default_factory=dict)
     no_jpeg: list[Path] = field(default_factory=list)
     deep: list[Path] = field(default_factory=list)
+    grey: int = 0
     unguided: int = 0
     unknown: int = 0
     cut: int = 0
@@ -109,6 +114,7 @@ class Outcome:
         if report.is_deep:
             self.deep.append(source)
         text = report.caption.text if report.caption else ''
+        self.grey += report.is_grey and bool(text)
         if not restorer.takes_text:
             self.unknown += bool(text)
             return
@@ -131,8 +137,8 @@ def start(run: RestoreRun) -> Started:
         raise ValueError('PNG is lossless and has no --quality; leave it out, or choose --format webp or jpg.')
     if settings.max_qf is None:
         settings = replace(settings, max_qf=quality_limit(weights))
-    found = find_images(run.input, run.output, settings.force)
-    jobs = plan(found.root, found.files, run.output, suffix)
+    found = _find_all(run, settings.for_better == 'restore')
+    jobs = plan(found, run.output, suffix)
     if settings.caption is None:
         check_metadata(jobs)
     restorer = Restorer.from_pretrained(weights, run.device, getattr(torch, run.dtype), run.self_ensemble)
@@ -146,18 +152,29 @@ def start(run: RestoreRun) -> Started:
     captioner = None
     if run.captioner is not None and settings.caption is None and restorer.takes_text and settings.text_strength:
         captioner = _load_captioner(run.captioner, restorer.device)
-    return Started(restorer, jobs, settings, maps, captioner, run.overwrite, found.left_out, found.unreadable)
+    return Started(restorer, jobs, settings, maps, captioner, run.overwrite,
+                   [file for one in found for file in one.left_out],
+                   {folder: why for one in found for folder, why in one.unreadable.items()})
+
+
+def _find_all(run: RestoreRun, force: bool) -> list[FoundImages]:
+    for path in run.inputs:
+        if not path.exists():
+            raise FileNotFoundError(f'{path} does not exist.')
+    return [find_images(path, run.output, force) for path in run.inputs]
 
 
 def _suffix(run: RestoreRun) -> str:
     """Suffix of the results, after a check of the output."""
-    is_file = run.output.suffix.lower() in FORMATS and not run.output.is_dir()
-    if is_file and run.input.is_dir():
-        raise ValueError(f'{run.output} is one file; name a folder for the results of {run.input}.')
+    is_file = is_picture_name(run.output)
+    first = run.inputs[0]
+    if is_file and (first.is_dir() or len(run.inputs) > 1):
+        several = first if len(run.inputs) == 1 else f'{len(run.inputs)} inputs'
+        raise ValueError(f'{run.output} is one file; name a folder for the results of {several}.')
     if run.output.exists() and not run.output.is_dir() and not is_file:
         raise ValueError(f'the output {run.output} is a file; name a folder, or a picture ({" ".join(FORMATS)}).')
-    if is_file and run.output.exists() and run.input.exists() and run.output.samefile(run.input):
-        raise ValueError(f'{run.input} would be replaced by its own restoration; name another output.')
+    if is_file and run.output.exists() and first.exists() and run.output.samefile(first):
+        raise ValueError(f'{first} would be replaced by its own restoration; name another output.')
     if not is_file:
         return f'.{run.format or "png"}'
     suffix = run.output.suffix.lower()
@@ -192,7 +209,7 @@ def restore_all(started: Started, quiet: bool = False, show_caption: bool = Fals
                 outcome.kept_maps.append(maps)  # whatever it is
                 maps = None
             try:
-                if job.target.exists() and not started.overwrite:
+                if _is_done(started, job):
                     outcome.kept += 1
                     if maps is not None:
                         _draw_missing(started, job, maps)
@@ -207,6 +224,14 @@ def restore_all(started: Started, quiet: bool = False, show_caption: bool = Fals
                 outcome.failed[job.source] = f'{reason}; if memory ran out, try {hint} or --device cpu'
                 torch.cuda.empty_cache()
     return outcome
+
+
+def _is_done(started: Started, job: Job) -> bool:
+    """Whether an earlier run has written the result, or the copy in its place."""
+    if started.overwrite:
+        return False
+    return job.target.exists() or (started.settings.for_better == 'copy' and job.copy.exists()
+                                   and not job.copy.samefile(job.source))
 
 
 def _restore(started: Started, job: Job, maps: Path | None, outcome: Outcome, quiet: bool, show_caption: bool) -> None:
@@ -227,18 +252,30 @@ def _restore(started: Started, job: Job, maps: Path | None, outcome: Outcome, qu
             bar.update(done - bar.n)
 
         report = restore_file(restorer, job.source, job.target, started.settings, job.root, started.captioner, progress,
-                              check, draw)
+                              check, draw, job.copy)
+    for note in report.notes:
+        _say(f'warning: {job.source}: {note}.', sys.stderr)
     if report.caption is None:
-        outcome.skipped.append(job.source)
-        tqdm.write(f'left as it is: {job.source}: {report.description}: better than --max-qf '
-                   f'{started.settings.max_qf}, restoring would harm it; --force does it all the same.',
-                   file=sys.stderr)
+        better = (f'better than --max-qf {started.settings.max_qf}; restoring may harm it: the network takes detail '
+                  'that is still there for artifacts')
+        if report.target is not None:
+            outcome.copied += 1
+            _say(f'copied: {job.source}: {report.description}: {better} -> {report.target}', sys.stderr)
+        else:
+            outcome.skipped.append(job.source)
+            _say(f'left as it is: {job.source}: {report.description}: {better}; --better copy or --better restore '
+                 'takes it too.', sys.stderr)
         return
     outcome.add(job.source, report, restorer)
     if not quiet:
-        tqdm.write(f'{job.source}: {report.description} -> {job.target}')
+        _say(f'{job.source}: {report.description} -> {job.target}')
     if show_caption:
-        tqdm.write(f'{job.source}: {_said(report.caption)}')
+        _say(f'{job.source}: {_said(report.caption)}')
+
+
+def _say(line: str, file: TextIO | None = None) -> None:
+    """One line above the progress bars, whatever the name of a file in it is."""
+    tqdm.write(one_line(line), file=file)
 
 
 def _said(caption: FoundCaption) -> str:
@@ -256,13 +293,16 @@ def notes(restorer: Restorer, outcome: Outcome) -> list[str]:
     lines = []
     if outcome.no_jpeg:
         lines.append(f'{len(outcome.no_jpeg)} of {outcome.done} files are not JPEG files whose quality can be read: '
-                     f'what is not badly compressed gets worse: {_some(outcome.no_jpeg)}.')
+                     f'what is not badly compressed gets worse: {some(outcome.no_jpeg)}.')
     if outcome.deep:
         lines.append(f'{len(outcome.deep)} of {outcome.done} files have more than 8 bits a sample, of which the '
-                     f'results keep 8: {_some(outcome.deep)}.')
+                     f'results keep 8: {some(outcome.deep)}.')
+    if outcome.grey:
+        lines.append(f'{outcome.grey} of {outcome.done} files have a caption, but are grey and stay so; --colourise '
+                     'lets the caption colour them.')
     if outcome.kept_maps:
         lines.append(f'{len(outcome.kept_maps)} files are where attention maps would go, and are kept (--overwrite '
-                     f'replaces them): {_some(outcome.kept_maps)}.')
+                     f'replaces them): {some(outcome.kept_maps)}.')
     if not restorer.takes_text:
         if outcome.unknown:
             lines.append('These weights take no captions: the captions are not used.')
@@ -276,5 +316,6 @@ def notes(restorer: Restorer, outcome: Outcome) -> list[str]:
     return lines
 
 
-def _some(files: Sequence[Path]) -> str:
+def some(files: Sequence[Path]) -> str:
+    """The first names of a list."""
     return ', '.join(map(str, files[:3])) + (', ...' if len(files) > 3 else '')

@@ -112,7 +112,7 @@ def own_captions(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Itera
     """
     with open_image(path, max_pixels) as image:
         if image.format == 'PNG':
-            load(image, path)
+            image = load(image, path)
         for text, source in _texts(image):
             text = clean(text)
             written = source not in ('EXIF description', 'XMP description') or text not in _CAMERA_DEFAULTS

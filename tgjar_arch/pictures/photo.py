@@ -6,9 +6,10 @@ import io
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,26 @@ from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from tgjar_arch.jpeg.quality import estimate_quality
 from tgjar_arch.jpeg.tables import tables_as_stored
+from tgjar_arch.pictures.files import is_picture_head
 from tgjar_arch.pictures.limits import MAX_PIXELS
+from tgjar_arch.pictures.mend import with_end_marker, without_bad_chunks
 
 # A block of 8 x 8 samples takes a bit at least: 6 bits for 256 pixels of 4:2:0, or 1 byte for 341 pixels.
 _JPEG_PIXELS_A_BYTE = 1000
 _SMALL = 1_000_000  # pixels, below which a file that claims more than it holds does no harm
 _FORMATS = {'JPEG': 'JPEG', 'PNG': 'PNG', 'WEBP': 'WebP', 'BMP': 'BMP', 'TIFF': 'TIFF', 'PPM': 'PPM',
-            'JPEG2000': 'JPEG 2000'}  # Pillow's name: ours
-_SIGNATURE = re.compile(rb'\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*|\0\0\0\x0cjP', re.DOTALL)
+            'JPEG2000': 'JPEG 2000', 'GIF': 'GIF', 'AVIF': 'AVIF', 'HEIF': 'HEIC'}  # Pillow's name: ours
+# What a file may be that Pillow, or this one, cannot read, by its first bytes.
+_FOREIGN = {'AVIF': re.compile(rb'....ftypavi', re.DOTALL), 'HEIC': re.compile(rb'....ftyphe', re.DOTALL),
+            'HEIC or AVIF': re.compile(rb'....ftypm[is]f', re.DOTALL),
+            'JPEG XL': re.compile(rb'\0\0\0\x0cJXL|\xff\x0a')}
+# What phones append to a JPEG file, by what its metadata say of it; a result has none of it.
+_APPENDED = {
+    'an HDR gain map': re.compile(rb'hdrgm:|ns\.adobe\.com/hdr-gain-map|HDRGainMap|urn:iso:std:iso:ts:21496'),
+    'a video': re.compile(rb'(MotionPhoto|MicroVideo)(=["\']|>)1'),
+    'a depth map': re.compile(rb'GDepth:|Semantic\w*=["\']Depth'),
+}
+Warn = Callable[[str], None]
 # (horizontal, vertical) sampling of the luma against the chroma
 _CHROMA: dict[tuple[float, float], str] = {
     (1, 1): '4:4:4', (2, 1): '4:2:2', (2, 2): '4:2:0', (1, 2): '4:4:0', (4, 1): '4:1:1', (4, 2): '4:1:0',
@@ -71,6 +84,8 @@ class Photo:
         icc: colour profile that the pixels are in; None for sRGB. CMYK files have been converted to sRGB.
         exif, xmp, comment: metadata as stored, without their signatures; None where the file has none.
         jpeg: how it was compressed; None for other formats, or where the file does not say it.
+        appended: what the file holds besides the picture, in words, such as 'an HDR gain map'; a result does not.
+        warnings: what was wrong with the file, though not with its pixels, in words.
     """
 
     path: Path
@@ -85,6 +100,13 @@ class Photo:
     xmp: bytes | None
     comment: bytes | None
     jpeg: JpegFacts | None
+    appended: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What somebody who restores the file should know, in words: `warnings`, and what is lost of it."""
+        return [*self.warnings, *(f'holds {what}, which the result does not' for what in self.appended)]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -106,12 +128,14 @@ def turned(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 @contextmanager
-def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, warn: Warn | None = None,
+               ) -> Iterator[Image.Image]:
     """Open an image file with Pillow, not decoded yet; what is raised inside becomes one clear error.
 
     Args:
         path: the file.
         max_pixels: refuse an image with more; a small file can claim gigabytes.
+        warn: called with what is wrong with the file, in words, where it can be read all the same.
 
     Raises:
         OSError: when there is no such file, or it cannot be read.
@@ -129,12 +153,20 @@ def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
         except MemoryError:
             raise
         except Exception as error:  # Pillow's plugins raise many kinds on broken files
-            if isinstance(error, Image.UnidentifiedImageError) and not _SIGNATURE.match(head):
-                raise ValueError(f'{path} is no image that can be read ({", ".join(_FORMATS.values())}).') from error
-            if kind := _float_tiff(file, head):
-                raise ValueError(f'{path} is a TIFF file of {kind}, which has no 8-bit RGB picture; convert it first.'
+            kind = next((kind for kind, signature in _FOREIGN.items() if signature.match(head)), None)
+            if kind is not None and kind not in _readable().values():
+                raise ValueError(f'{path} is a file of {kind}, which the installed Pillow cannot read; convert it to '
+                                 'PNG or JPEG.') from error
+            if isinstance(error, Image.UnidentifiedImageError) and not is_picture_head(head):
+                raise ValueError(f'{path} is no image that can be read ({", ".join(_readable().values())}).'
                                  ) from error
-            raise _broken(path, error) from error
+            if samples := _float_tiff(file, head):
+                raise ValueError(f'{path} is a TIFF file of {samples}, which has no 8-bit RGB picture; convert it '
+                                 'first.') from error
+            mended = _mended_png(path, max_pixels, warn)
+            if mended is None:
+                raise _broken(path, error) from error
+            image = mended
         with image:
             width, height = image.size
             if width * height > max_pixels:
@@ -148,14 +180,39 @@ def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
             yield image
 
 
-def _open(file: io.BufferedReader) -> Image.Image:
+def _readable() -> dict[str, str]:
+    """Those of our formats that the installed Pillow reads."""
+    Image.init()
+    return {kind: name for kind, name in _FORMATS.items() if kind in Image.OPEN}
+
+
+def _open(file: io.BufferedReader | io.BytesIO) -> Image.Image:
     # Pillow's own limit is one number for the whole process, and cannot be passed; it is off while the header is read.
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=list(_FORMATS))
+            return Image.open(file, formats=list(_readable()))
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _reopen(file: io.BytesIO, max_pixels: int) -> Image.Image:
+    image = _open(file)
+    if image.width * image.height > max_pixels:
+        raise ValueError('more pixels than the limit')
+    return image
+
+
+def _mended_png(path: Path, max_pixels: int, warn: Warn | None) -> Image.Image | None:
+    """A PNG file that Pillow stops at, opened without the chunks that are in the way; None if that is not the reason.
+    """
+    reopen = partial(_reopen, max_pixels=max_pixels)
+    mended = without_bad_chunks(path.read_bytes(), reopen)
+    if mended is None:
+        return None
+    if warn is not None:
+        warn(f'has chunks that are damaged or too large ({mended[1]}), which are left out')
+    return reopen(io.BytesIO(mended[0]))
 
 
 def _float_tiff(file: io.BufferedReader, head: bytes) -> str | None:
@@ -183,8 +240,13 @@ def _broken(path: Path, error: Exception) -> ValueError:
     return ValueError(f'{path} is truncated or broken ({reason}); get a complete copy of the file.')
 
 
-def load(image: Image.Image, path: str | os.PathLike) -> None:
-    """Decode an image that `open_image` opened.
+def load(image: Image.Image, path: str | os.PathLike, warn: Warn | None = None) -> Image.Image:
+    """Return an image that `open_image` opened, decoded: itself, or without a fault that Pillow stops at.
+
+    Args:
+        image: the image.
+        path: its file.
+        warn: as of `open_image`.
 
     Raises:
         ValueError: when it is truncated or broken.
@@ -194,14 +256,40 @@ def load(image: Image.Image, path: str | os.PathLike) -> None:
     except MemoryError:
         raise
     except Exception as error:
-        raise _broken(Path(path), error) from error
+        mended = _mended(image, Path(path), warn)
+        if mended is None:
+            raise _broken(Path(path), error) from error
+        return mended
+    return image
+
+
+def _mended(image: Image.Image, path: Path, warn: Warn | None) -> Image.Image | None:
+    """An image that cannot be loaded, without the fault that is in the way, loaded; None where pixels are missing."""
+    limit = image.width * image.height
+    if image.format == 'PNG':  # chunks behind the pixels
+        mended = _mended_png(path, limit, warn)
+        if mended is not None:
+            mended.load()
+        return mended
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return None
+    reopen = partial(_reopen, max_pixels=limit)
+    content = with_end_marker(path.read_bytes(), reopen)
+    if content is None:
+        return None
+    if warn is not None:
+        warn('lacks the end marker of a JPEG file, but no pixel')
+    completed = reopen(io.BytesIO(content))
+    completed.load()
+    return completed
 
 
 def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read an image file.
 
     Args:
-        path: JPEG (baseline or progressive; grey, colour, CMYK or YCCK), PNG, WebP, BMP, TIFF, PPM or JPEG 2000.
+        path: JPEG (baseline or progressive; grey, colour, CMYK or YCCK), PNG, WebP, BMP, TIFF, PPM, JPEG 2000 or GIF;
+            AVIF where Pillow reads it, and HEIC where a plugin of Pillow's does.
         max_pixels: refuse an image with more.
 
     Returns:
@@ -213,21 +301,42 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
             picture (32 bits a sample, Lab).
     """
     path = Path(path)
-    with open_image(path, max_pixels) as image:
+    warnings: list[str] = []
+    with open_image(path, max_pixels, warnings.append) as image:
         assert image.format is not None  # of an image from a file
         kind = 'JPEG' if image.format == 'MPO' else image.format  # a JPEG with a second picture, of phones
         # Of a TIFF's pages and a phone's extra pictures the first is the photo; an animation has none.
         frames = getattr(image, 'n_frames', 1)
-        if kind in ('PNG', 'WEBP') and frames > 1:
+        if kind in ('PNG', 'WEBP', 'GIF', 'AVIF') and frames > 1:
             raise ValueError(f'{path} is an animation of {frames} frames; save one of them as a picture.')
         check_mode(image, str(path))
         bit_depth = _bit_depth(image, path)
-        load(image, path)
+        image = load(image, path, warnings.append)
         jpeg = _jpeg_facts(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else None
         is_grey = image.mode in _GREY_MODES
         pixels, alpha, icc = rgb_of(image)
         return Photo(path, _FORMATS[kind], pixels, is_grey, alpha, bit_depth, orientation_of(image), icc, _exif(image),
-                     xmp_of(image), image.info.get('comment') if jpeg else None, jpeg)
+                     xmp_of(image), image.info.get('comment') if jpeg else None, jpeg, _appended(image, frames),
+                     tuple(warnings))
+
+
+def _told(metadata: bytes) -> list[str]:
+    return [what for what, words in _APPENDED.items() if words.search(metadata)]
+
+
+def tells_of_appended(xmp: bytes) -> bool:
+    """Whether an XMP packet says that a gain map, a video or a depth map is in the file."""
+    return bool(_told(xmp))
+
+
+def _appended(image: Image.Image, frames: int) -> tuple[str, ...]:
+    """What a file holds besides the picture, as its metadata say, in words."""
+    segments = b''.join([content[:65536] for marker, content in getattr(image, 'applist', ())
+                         if marker in ('APP1', 'APP2')] + [xmp_of(image) or b''])
+    found = _told(segments)
+    if frames > 1 and not found:
+        found.append('a second picture' if frames == 2 else f'{frames - 1} more pictures')
+    return tuple(found)
 
 
 def check_mode(image: Image.Image, name: str) -> None:
@@ -310,12 +419,19 @@ def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return EXIF's orientation of an image that Pillow opened and loaded, 1 (upright) to 8."""
+    """Return EXIF's orientation of an image that Pillow opened and loaded, 1 (upright) to 8.
+
+    Not XMP's, which Pillow takes where EXIF has none: viewers do not turn by it.
+    """
+    if xmp_of(image) is not None:
+        bare = Image.new('1', (1, 1))
+        bare.info = {key: image.info[key] for key in ('exif', 'Raw profile type exif') if key in image.info}
+        image = bare
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # broken metadata must not stop a whole picture
         return 1
-    return value if value in range(1, 9) else 1
+    return int(value) if value in range(1, 9) else 1
 
 
 def _exif(image: Image.Image) -> bytes | None:

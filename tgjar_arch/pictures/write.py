@@ -3,15 +3,17 @@
 import io
 import os
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from tgjar_arch.atomic_file import atomic
 from tgjar_arch.jpeg.settings import check_qf
-from tgjar_arch.pictures.photo import Photo
+from tgjar_arch.pictures.photo import Photo, tells_of_appended
 
 FORMATS = {'.png': 'PNG', '.webp': 'WEBP', '.jpg': 'JPEG', '.jpeg': 'JPEG'}
 JPEG_QUALITY = 95
@@ -103,7 +105,9 @@ def _metadata(like: Photo, kind: str, size: tuple[int, int]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if like.exif and (exif := upright_exif(like.exif, size)):
         options['exif'] = exif
-    xmp = _TIFF_ORIENTATION.sub(rb'\g<1>1', like.xmp) if like.xmp else None
+    # XMP that tells of an appended gain map or video would have viewers look for it.
+    xmp = like.xmp if like.xmp and not tells_of_appended(like.xmp) else None
+    xmp = _TIFF_ORIENTATION.sub(rb'\g<1>1', xmp) if xmp else None
     if kind == 'PNG':
         text = PngImagePlugin.PngInfo()
         if xmp:
@@ -122,7 +126,8 @@ def _metadata(like: Photo, kind: str, size: tuple[int, int]) -> dict[str, Any]:
 def upright_exif(exif: bytes, size: tuple[int, int]) -> bytes | None:
     """Return EXIF data for a picture that has been turned upright and may have another size; None if unreadable.
 
-    The orientation becomes 1, the size is corrected, and the thumbnail, which shows the old picture, is left out.
+    The orientation becomes 1, the size is corrected, and the thumbnail, which shows the old picture, is left out. So is
+    a tag that cannot be written again, because its value is not of its type.
 
     Args:
         exif: TIFF structure, with or without the signature `Exif\\0\\0`.
@@ -137,12 +142,41 @@ def upright_exif(exif: bytes, size: tuple[int, int]) -> bytes | None:
             if tag in details:
                 details[tag] = value
         for directory in (data, details):
-            for key, value in directory.items():
-                if isinstance(value, str) and not value.isascii():  # Pillow reads Latin-1, but writes ASCII
-                    directory[key] = value.encode('latin-1', 'replace')
-        return data.tobytes()
+            for key in list(directory):
+                with suppress(Exception):  # a tag that cannot be read goes below
+                    value = directory[key]
+                    if isinstance(value, str) and not value.isascii():  # Pillow reads Latin-1, but writes ASCII
+                        directory[key] = value.encode('latin-1', 'replace')
+        with suppress(Exception):
+            return data.tobytes()
+        return _without_bad_tags(data).tobytes()
     except Exception:  # broken metadata must not stop a whole picture
         return None
+
+
+def _without_bad_tags(data: Image.Exif) -> Image.Exif:
+    good = Image.Exif()
+    good.endian = data.endian
+    for key, value in _writable(data, None).items():
+        good[key] = value
+    for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if details := _writable(data.get_ifd(tag), tag):
+            good.get_ifd(tag).update(details)
+    return good
+
+
+def _writable(tags: Mapping[int, Any], group: int | None) -> dict[int, Any]:
+    """Those tags of a directory that Pillow can write; of the directories within, only the Exif IFD's own tags."""
+    found = {}
+    for key in tags:
+        if key in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop):
+            continue
+        with suppress(Exception):  # Pillow's, of many kinds, at reading and at writing
+            directory = TiffImagePlugin.ImageFileDirectory_v2(group=group)
+            directory[key] = tags[key]
+            directory.tobytes()
+            found[key] = tags[key]
+    return found
 
 
 def to_srgb(image: np.ndarray, icc: bytes | None) -> np.ndarray:

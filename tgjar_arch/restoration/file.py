@@ -2,19 +2,25 @@
 
 import ctypes
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.pictures.captions import FoundCaption, find_caption
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
-from tgjar_arch.pictures.write import write_picture
+from tgjar_arch.pictures.write import FORMATS, write_picture
+from tgjar_arch.restoration.grey import is_neutral
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.captioner import Captioner
+
+Better = Literal['leave', 'copy', 'restore']
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,11 @@ class RestoreSettings:
         caption: of every file, '' for none; None: each file's own, see `tgjar_arch.pictures.captions.find_caption`.
         text_strength: see `Restorer`.
         tile: see `Restorer`.
-        max_qf: JPEG files of a better quality are left as they are; None: no limit.
-        force: restore those too.
+        max_qf: what is done with JPEG files of a better quality, which restoring may harm, `better` says; None: no
+            limit.
+        better: 'leave' writes nothing, 'copy' copies the file, 'restore' restores it all the same.
+        force: the same as `better` 'restore'.
+        colourise: let the caption colour a grey picture, which without a caption, or by default, stays grey.
         max_pixels: refuse pictures with more.
         quality: 1 to 100, of JPEG results (None: 95) and of WebP (None: lossless).
         keep_metadata: keep EXIF data, XMP and comment. The colour profile is always kept.
@@ -36,10 +45,37 @@ class RestoreSettings:
     text_strength: float = 1.
     tile: int | None = None
     max_qf: int | None = None
+    better: Better = 'leave'
     force: bool = False
+    colourise: bool = False
     max_pixels: int = MAX_PIXELS
     quality: int | None = None
     keep_metadata: bool = False
+
+    @property
+    def for_better(self) -> Better:
+        """What is done with a file of a quality better than `max_qf`."""
+        return 'restore' if self.force else self.better
+
+
+@dataclass(frozen=True)
+class Compression:
+    """The JPEG compression that a picture is restored from.
+
+    Attributes:
+        qf: its quality factor; None where it cannot be told.
+        grid: (row, column) of its first whole block, 0 to 15, as of `Restorer`.
+        words: about it, for the line of a file; '' where the description of the file says it.
+    """
+
+    qf: int | None
+    grid: tuple[int, int] = (0, 0)
+    words: str = ''
+
+
+def compression_of(photo: Photo) -> Compression:
+    """Decide which quality counts: that of the file's own, last compression; None for a file that is not JPEG."""
+    return Compression(photo.jpeg.qf if photo.jpeg else None)
 
 
 @dataclass(frozen=True)
@@ -48,19 +84,25 @@ class FileReport:
 
     Attributes:
         description: what it is, such as `JPEG quality 7, 4:2:0, 51 x 37`.
-        caption: the caption, and where it is from; None if the file was left as it is.
+        caption: the caption, and where it is from; None if the file was left as it is, or copied.
         is_jpeg: whether its JPEG quality can be read.
         is_deep: whether it has more than 8 bits a sample.
+        target: the file that was written; None if none was.
+        notes: what somebody should know about the file (`tgjar_arch.pictures.photo.Photo.notes`).
+        is_grey: whether it is grey, and stayed so.
     """
 
     description: str
     caption: FoundCaption | None
     is_jpeg: bool
     is_deep: bool
+    target: Path | None = None
+    notes: tuple[str, ...] = ()
+    is_grey: bool = False
 
     @property
     def skipped(self) -> bool:
-        """Whether it was left as it is, because its quality is better than `max_qf`."""
+        """Whether it was left as it is, or copied, because its quality is better than `max_qf`."""
         return self.caption is None
 
 
@@ -87,7 +129,8 @@ def caption_of(source: Path, photo: Photo, settings: RestoreSettings, root: Path
 def restore_file(restorer: Restorer, source: Path, target: Path, settings: RestoreSettings, root: Path | None = None,
                  captioner: Captioner | None = None, progress: Callable[[int, int], None] | None = None,
                  check: Callable[[Photo], None] | None = None,
-                 on_restored: Callable[[Photo, np.ndarray, str], None] | None = None) -> FileReport:
+                 on_restored: Callable[[Photo, np.ndarray, str], None] | None = None,
+                 copy: Path | None = None) -> FileReport:
     """Restore one file, or leave it if it is not badly compressed; the result appears whole or not at all.
 
     Args:
@@ -101,6 +144,8 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
         check: called with the file before it is restored; may raise ValueError.
         on_restored: called with the file, the restored pixels (H, W, 3) uint8 RGB as stored (not turned), and the
             caption, before the result is written.
+        copy: file to write where the settings say that the file is copied; None: `target`. Of another format than the
+            file it has the picture only, otherwise every byte, with all metadata.
 
     Raises:
         OSError: if the file cannot be read or the result cannot be written.
@@ -108,18 +153,38 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     """
     photo = read_photo(source, settings.max_pixels)
     is_jpeg, is_deep = photo.jpeg is not None, photo.bit_depth > 8
-    too_good = photo.jpeg is not None and settings.max_qf is not None and photo.jpeg.qf > settings.max_qf
-    if too_good and not settings.force:
-        return FileReport(describe(photo), None, is_jpeg, is_deep)
+    found = compression_of(photo)
+    description = describe(photo) + (f', {found.words}' if found.words else '')
+    too_good = found.qf is not None and settings.max_qf is not None and found.qf > settings.max_qf
+    if too_good and settings.for_better != 'restore':
+        copied = _copy(photo, copy or target, settings) if settings.for_better == 'copy' else None
+        return FileReport(description, None, is_jpeg, is_deep, copied, tuple(photo.warnings))
     if check is not None:
         check(photo)
     caption = caption_of(source, photo, settings, root, captioner)
+    colourise = settings.colourise and bool(caption.text)
     restored = restorer(photo.pixels, caption.text, text_strength=settings.text_strength, tile=settings.tile,
-                        tables=photo.jpeg.tables if photo.jpeg else None, progress=progress)
+                        tables=photo.jpeg.tables if photo.jpeg else None, grid=found.grid, colourise=colourise,
+                        progress=progress)
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None:
         trim(0)  # glibc: gives back what the tiles took, before the writer takes a copy of the picture
     if on_restored is not None:
         on_restored(photo, restored, caption.text)
     # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
-    write_picture(target, photo.upright(restored), photo, settings.quality, settings.keep_metadata, overwrite=True)
-    return FileReport(describe(photo), caption, is_jpeg, is_deep)
+    write_picture(target, photo.upright(restored), photo, settings.quality, settings.keep_metadata, overwrite=True,
+                  keep_grey=not colourise)
+    is_grey = not colourise and (photo.is_grey or is_neutral(photo.pixels))
+    return FileReport(description, caption, is_jpeg, is_deep, target, tuple(photo.notes), is_grey)
+
+
+def _copy(photo: Photo, target: Path, settings: RestoreSettings) -> Path:
+    """Write a file as it is, or its picture in the format of `target` if that is another."""
+    if target.exists() and target.samefile(photo.path):
+        return target
+    if FORMATS.get(target.suffix.lower()) in (photo.format.upper(), None):
+        with atomic(target) as temporary:
+            shutil.copyfile(photo.path, temporary)
+    else:
+        write_picture(target, photo.upright(photo.pixels), photo, settings.quality, settings.keep_metadata,
+                      overwrite=True)
+    return target

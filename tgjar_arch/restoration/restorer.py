@@ -19,6 +19,8 @@ from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.jpeg.tables import quantisation_maps, tables_as_stored, thumbnail
 from tgjar_arch.pictures.arrays import open_picture
 from tgjar_arch.registration import network_class
+from tgjar_arch.restoration.grey import greyed, greyed_tensor, is_neutral, neutral_tensors
+from tgjar_arch.restoration.grid import aligned, aligned_tensor, check_grid, unaligned, unaligned_tensor
 from tgjar_arch.restoration.self_ensemble import both_parts, restore_both
 from tgjar_arch.restoration.tiling import (
     can_tile,
@@ -166,8 +168,9 @@ class Restorer:
 
     def __call__(self, image: Picture, caption: str | Sequence[str | None] | None = None, *,
                  text_strength: float = 1., tile: int | None = None, tables: np.ndarray | None = None,
+                 grid: tuple[int, int] = (0, 0), colourise: bool = False,
                  progress: Callable[[int, int], None] | None = None) -> Picture:
-        """Restore one image, or a batch.
+        """Restore one image, or a batch; grey stays grey.
 
         Args:
             image: a PIL image; an array (H, W, 3), RGB uint8; or a tensor (3, H, W) or (N, 3, H, W), RGB float in
@@ -180,6 +183,10 @@ class Restorer:
                 one piece, None as fits a part of the free memory (`tgjar_arch.restoration.tiling.memory_for`). Of
                 TGJAR's own generators; other networks see the picture in one piece.
             tables: quantisation tables (2, 8, 8) of the image's file, for networks that are told them.
+            grid: (row, column), 0 to 15, at which the first whole JPEG block of 16 x 16 pixels begins (8 x 8 of luma,
+                16 x 16 of chroma at 4:2:0): for a picture that was cropped after it was compressed.
+            colourise: False gives a grey image back grey (`tgjar_arch.restoration.grey`); True gives what the network
+                says, which may draw colours that the caption or nothing names.
             progress: called with the number of tiles done and of all, where there are tiles.
 
         Returns:
@@ -196,10 +203,11 @@ class Restorer:
         if tile and not self.can_tile:
             raise ValueError(f'{self.name} cannot be restored with in tiles without seams: what it does with a pixel '
                              'may depend on the whole picture; leave the tile size out, or take a smaller picture.')
+        check_grid(grid)
         if isinstance(image, Tensor):
-            return self._restore_tensor(image, caption, text_strength, tile, tables, progress)
+            return self._restore_tensor(image, caption, text_strength, tile, tables, grid, colourise, progress)
         opened = open_picture(image, 'Restorer')
-        pixels = opened.pixels
+        pixels = aligned(opened.pixels, grid)
         restored = np.empty(pixels.shape, np.uint8)
 
         def read(rows: slice, columns: slice) -> Tensor:
@@ -213,16 +221,23 @@ class Restorer:
         extra = self._read_extra_inputs(image, pixels, tables)
         self._restore_parts(read, write, pixels.shape[:2], _captions_of(caption, 1), text_strength, tile, extra,
                             progress)
+        restored = unaligned(restored, grid)
+        if not colourise and is_neutral(opened.pixels):
+            restored = greyed(restored)
         return opened.to_pil(restored) if isinstance(image, Image.Image) else restored
 
     def _restore_tensor(self, images: Tensor, caption: str | Sequence[str | None] | None, text_strength: float,
-                        tile: int | None, tables: np.ndarray | None,
+                        tile: int | None, tables: np.ndarray | None, grid: tuple[int, int], colourise: bool,
                         progress: Callable[[int, int], None] | None) -> Tensor:
         if images.ndim not in (3, 4) or images.shape[-3] != 3 or not images.is_floating_point():
             raise ValueError('Restorer expects a tensor (3, H, W) or (N, 3, H, W), RGB float in [0, 1], but got '
                              f'{tuple(images.shape)} {images.dtype}.')
         if not all(images.shape[-2:]):
             raise ValueError(f'Restorer got images {tuple(images.shape)}, which have no pixels.')
+        if any(grid):
+            filled = aligned_tensor(images, grid)
+            inner = self._restore_tensor(filled, caption, text_strength, tile, tables, (0, 0), True, progress)
+            return _grey_again(images, unaligned_tensor(inner, grid), colourise)
         batch = images if images.ndim == 4 else images[None]
         captions = _captions_of(caption, len(batch))
         extra: dict[str, Tensor] = {}
@@ -243,7 +258,7 @@ class Restorer:
                 part = slice(k, k + at_once)
                 restored[part] = self._restore_whole(batch[part], self._conditions(captions[part], text_strength),
                                                      {key: value[part] for key, value in extra.items()})
-            return restored if images.ndim == 4 else restored[0]
+            return _grey_again(images, restored if images.ndim == 4 else restored[0], colourise)
         for k, (lq, out) in enumerate(zip(batch, restored, strict=True)):
             def read(rows: slice, columns: slice, lq: Tensor = lq) -> Tensor:
                 return lq[None, :, rows, columns].to(self.device, torch.float32)
@@ -252,7 +267,7 @@ class Restorer:
                 out[:, rows, columns] = result[0].clamp(0, 1)
 
             self._restore_parts(read, write, (height, width), captions[k:k + 1], text_strength, tile, extra, progress)
-        return restored if images.ndim == 4 else restored[0]
+        return _grey_again(images, restored if images.ndim == 4 else restored[0], colourise)
 
     def _conditions(self, captions: Sequence[str | None],
                     text_strength: float) -> list[tuple[float, TextFeatures | None]]:
@@ -333,6 +348,11 @@ class Restorer:
             bgr = np.ascontiguousarray(pixels[..., ::-1])
             extra['thumbnail'] = thumbnail(bgr, thumbnail_size(self.net_g))[None].to(self.device)
         return extra
+
+
+def _grey_again(images: Tensor, restored: Tensor, colourise: bool) -> Tensor:
+    """What was made of images (..., 3, H, W), those that are neutral in grey."""
+    return restored if colourise else greyed_tensor(restored, neutral_tensors(images))
 
 
 def _report(progress: Callable[[int, int], None], index: int, count: int, done: int, total: int) -> None:
