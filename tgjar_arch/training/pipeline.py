@@ -37,7 +37,8 @@ from basicsr.utils.dist_util import master_only
 from torch.nn.parallel import DistributedDataParallel
 
 from tgjar_arch import registration
-from tgjar_arch.training.options import OptionError, check_files, check_options, override, parse_value, read_options
+from tgjar_arch.training.errors import OptionError
+from tgjar_arch.training.options import check_files, check_options, override, parse_value, read_options
 from tgjar_arch.training.resume import load_resume_state
 
 # Where BasicSR calls a registered constructor: a wrong argument shows up there, not in our files.
