@@ -46,9 +46,6 @@ from tgjar_arch.training.options import check_files, check_options, override, pa
 from tgjar_arch.training.resume import load_resume_state
 from tgjar_arch.training.yaml_file import option_yaml
 
-# Where BasicSR calls a registered constructor: a wrong argument shows up there, not in our files.
-_BUILDERS = ('basicsr.archs', 'basicsr.data', 'basicsr.losses', 'basicsr.metrics', 'basicsr.models')
-
 _LONGEST = 600  # characters of what is said of a constructor's error: PyTorch names every tensor that does not fit
 
 
@@ -249,7 +246,7 @@ def _explained(build: Callable[[dict], Any], path: str) -> Callable[[dict], Any]
     def explained(opt: dict) -> Any:
         try:
             return build(opt)
-        except (ImportError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except (AssertionError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             if not isinstance(error, OSError) and not _is_about_options(error):
                 raise
             section = f'datasets:{opt["phase"]}' if 'phase' in opt else opt.get('model_type', '')
@@ -267,8 +264,8 @@ def _explained(build: Callable[[dict], Any], path: str) -> Callable[[dict], Any]
 
 
 def _is_about_options(error: BaseException) -> bool:
-    """Raised in this package, by a call of a registered constructor, or by BasicSR for want of a key or a kind; or the
-    word of PyTorch that weights do not fit."""
+    """Raised in this package or in BasicSR, as by a call of a registered constructor; or PyTorch's word that weights do
+    not fit."""
     frame = error.__traceback__
     assert frame is not None  # it has been raised
     while frame.tb_next is not None:
@@ -276,8 +273,7 @@ def _is_about_options(error: BaseException) -> bool:
     module = frame.tb_frame.f_globals.get('__name__', '')
     if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError):
         return module.startswith('tgjar_arch.') or 'loading state_dict' in str(error)
-    return (module.startswith('tgjar_arch.') or module in _BUILDERS
-            or isinstance(error, KeyError | NotImplementedError) and module.startswith('basicsr.'))
+    return module.startswith(('tgjar_arch.', 'basicsr.'))
 
 
 def _init_dist_cpu(launcher: str, **_: Any) -> None:

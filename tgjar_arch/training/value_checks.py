@@ -195,14 +195,14 @@ def _check_scheduler(block: Mapping[str, Any], path: str, model: type[BaseModel]
             raise OptionError(f'{path}: {where}:{name}: {value!r} must be a list of numbers, such as [{total_iter}].')
         if name not in _LISTS and not _is_number(value):
             raise OptionError(f'{path}: {where}:{name}: {value!r} must be a number.')
+    periods = options.get('periods')
+    if periods is not None and (min(periods, default=0) <= 0 or sum(periods) < total_iter):
+        raise OptionError(f'{path}: {where}:periods: {list(periods)} must be above 0 and reach train:total_iter, '
+                          f'{total_iter}, but end at {sum(periods)}; lengthen the last one or lower total_iter.')
     try:
         build(torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))]), **options)
     except (AssertionError, TypeError, ValueError) as error:
         raise OptionError(f'{path}: {where}: {_first_line(error)}') from error
-    periods = options.get('periods')
-    if periods is not None and (min(periods) <= 0 or sum(periods) < total_iter):
-        raise OptionError(f'{path}: {where}:periods: {list(periods)} must be above 0 and reach train:total_iter, '
-                          f'{total_iter}, but end at {sum(periods)}; lengthen the last one or lower total_iter.')
 
 
 def _notes(options: Mapping[str, Any], path: str) -> Iterator[str]:
