@@ -99,7 +99,7 @@ def _enlarged(lq: Tensor, output: Tensor) -> Tensor:
     (height, width), (low, narrow) = output.shape[2:], lq.shape[2:]
     factor = height // low if low else 0
     if lq.shape[:2] != output.shape[:2] or factor < 2 or (low * factor, narrow * factor) != (height, width):
-        raise ValueError(f'PerceptualContrastiveLoss needs lq of the output\'s size {tuple(output.shape)}, or smaller by '
-                         f'one whole number in both directions, but got {tuple(lq.shape)}; resize it before: '
+        raise ValueError(f"PerceptualContrastiveLoss needs lq of the output's size {tuple(output.shape)}, or smaller "
+                         f'by one whole number in both directions, but got {tuple(lq.shape)}; resize it before: '
                          'torch.nn.functional.interpolate(lq, output.shape[2:], mode="bicubic").')
     return F.interpolate(lq, size=(height, width), mode='bicubic', align_corners=False).clamp(0, 1)

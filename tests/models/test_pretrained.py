@@ -90,12 +90,14 @@ def test_an_image_encoder_of_another_backbone(opt, tmp_path, trained):
     from tgjar_arch.archs.image_encoder_arch import DAMSMImageEncoder
 
     net = DAMSMImageEncoder(backbone='alexnet', text_dim=16, input_size=64)
-    save_atomically({'params': net.state_dict(), 'network': json.dumps(net.portable_options())}, tmp_path / 'net_i_1.pth')
+    save_atomically({'params': net.state_dict(), 'network': json.dumps(net.portable_options())},
+                    tmp_path / 'net_i_1.pth')
     opt['network_i'] = {'type': 'DAMSMImageEncoder', 'backbone': 'inception_v3', 'text_dim': 16}
     opt['train'] |= {'train_network_t': False, 'damsm_opt': {'type': 'DAMSMLoss'}}
     opt['path'] |= {'pretrain_network_t': str(tmp_path / 'models' / 'net_t_5.pth'),
                     'pretrain_network_i': str(tmp_path / 'net_i_1.pth')}
-    with pytest.raises(ValueError, match='net_i_1.pth does not fit network_i: .* set --force_yml network_i:backbone=alexnet'):
+    said = 'net_i_1.pth does not fit network_i: .* set --force_yml network_i:backbone=alexnet'
+    with pytest.raises(ValueError, match=said):
         make(opt)
     opt['network_i'] |= {'backbone': 'alexnet', 'input_size': 64}
     assert equal(make(opt).net_i, net.state_dict())
@@ -112,7 +114,8 @@ def test_quantisation_maps_of_the_validation(opt):
     opt['datasets']['train'] |= {'quantisation_maps': True, 'thumbnail': 112}
     opt['network_t'] = None
     opt['train']['train_network_t'] = False
-    with pytest.raises(ValueError, match='network_g QGCN needs qmaps of every image; set datasets:val:quantisation_maps'):
+    said = 'network_g QGCN needs qmaps of every image; set datasets:val:quantisation_maps'
+    with pytest.raises(ValueError, match=said):
         make(opt)
 
 

@@ -17,12 +17,12 @@ from tgjar_arch.training.options import find_options, read_options
 
 COSINE = {'type': 'CosineAnnealingRestartLR', 'periods': [2, 1], 'restart_weights': [1, 1], 'eta_min': 1e-7}
 MISTAKES = {  # keys and values that are changed, and what the line must say
-    'periods': ({'train:scheduler': COSINE}, 'train:scheduler:periods: [2, 1] must be above 0 and reach train:total_iter, '
-                '4, but end at 3; lengthen the last one'),
+    'periods': ({'train:scheduler': COSINE}, 'train:scheduler:periods: [2, 1] must be above 0 and reach '
+                'train:total_iter, 4, but end at 3; lengthen the last one'),
     'period of 0': ({'train:scheduler': COSINE | {'periods': [0, 4]}}, 'periods: [0, 4] must be above 0'),
     'restart weights': ({'train:scheduler': COSINE | {'periods': [4]}}, 'should have the same length'),
     'milestones': ({'train:scheduler:milestones': 100}, 'milestones: 100 must be a list of numbers, such as [4]'),
-    'scheduler': ({'train:scheduler:type': 'StepLR'}, "train:scheduler:type: there is no 'StepLR'. BasicSR has: MultiStep"),
+    'scheduler': ({'train:scheduler:type': 'StepLR'}, "scheduler:type: there is no 'StepLR'. BasicSR has: MultiStep"),
     'scheduler key': ({'train:scheduler:gama': .5}, "MultiStepLR has no key 'gama'. Did you mean gamma?"),
     'optimiser': ({'train:optim_g:type': 'Adamm'}, "train:optim_g:type: there is no 'Adamm'. BasicSR has: Adam"),
     'optimiser key': ({'train:optim_g:weight_decai': 0}, "Adam has no key 'weight_decai'. Did you mean weight_decay?"),
@@ -41,11 +41,11 @@ MISTAKES = {  # keys and values that are changed, and what the line must say
     'weights list': ({'path:pretrain_network_g': ['a.pth']}, "pretrain_network_g: ['a.pth'] must be one path"),
     'foreign weights': ({'path:pretrain_network_g': 'tgjar_universal'}, 'SRModel reads .pth files only; `tgjar unpack'),
     'wandb alone': ({'logger:wandb': {'project': 'p'}}, 'logger:wandb:project needs logger:use_tb_logger: true'),
-    'phase': ({'datasets:test': {'type': 'PairedImageDataset', 'name': 't'}}, 'datasets:test: a data set of `tgjar train`'),
+    'phase': ({'datasets:test': {'type': 'PairedImageDataset', 'name': 't'}}, 'datasets:test: a data set of `tgjar'),
     'prefetch': ({'datasets:train:prefetch_mode': 'gpu'}, "prefetch_mode: 'gpu' must be ~, cpu or cuda"),
     'pinned': ({'datasets:train:prefetch_mode': 'cuda'}, 'prefetch_mode: cuda needs pin_memory: true'),
     'metric argument': ({'val:metrics:psnr': {'type': 'calculate_psnr'}}, 'val:metrics:psnr:crop_border is missing'),
-    'loss weight': ({'train:pixel_opt:loss_weight': 'high'}, "pixel_opt:loss_weight: 'high' is text, but must be a number"),
+    'loss weight': ({'train:pixel_opt:loss_weight': 'high'}, "loss_weight: 'high' is text, but must be a number"),
     'network value': ({'network_g:num_block': '1'}, "network_g:num_block: '1' is text, but must be a number"),
     'seed': ({'manual_seed': 'zero'}, "manual_seed: 'zero' must be a whole number"),
     'gpus': ({'num_gpu': -1}, 'num_gpu: -1 must be auto or a number'),
@@ -208,7 +208,7 @@ def lr_of(iteration: int) -> float:
 
 def test_a_resumed_training_follows_the_option_file(workspace: Path,  # noqa: F811
                                                     capsys: pytest.CaptureFixture[str]) -> None:
-    """A new learning rate and schedule hold as if they had from the first iteration; without a change nothing is said."""
+    """A new learning rate and schedule hold as if from the first iteration on; without a change nothing is said."""
     start = ['train', '-opt', 'tiny.yml', '--force_yml', 'train:total_iter=2', 'val:val_freq=100']
     assert main(start) == 0
     capsys.readouterr()
@@ -221,7 +221,7 @@ def test_a_resumed_training_follows_the_option_file(workspace: Path,  # noqa: F8
                   'train:scheduler:milestones=[1,3]') == 0
     error = capsys.readouterr().err
     for note in ('lr 0.001 -> 0.0002', 'weight_decay 0 -> 0.1', 'milestones [100] -> [1, 3]'):
-        assert "tiny.yml: changed since the saved state, and applied: " in error and note in error
+        assert 'tiny.yml: changed since the saved state, and applied: ' in error and note in error
     assert lr_of(4) == pytest.approx(2e-4 * 0.25)
     state = torch.load('experiments/tiny/training_states/4.state', weights_only=True)
     assert state['optimizers'][0]['param_groups'][0]['weight_decay'] == 0.1

@@ -51,7 +51,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
     if command == 'train':
         description = "BasicSR's trainer: writes experiments/NAME and tb_logger/NAME into the working directory."
     parser = argparse.ArgumentParser(prog=f'tgjar {command}', description=description)
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file: a path, or the name of one that comes with the package')
+    parser.add_argument('-opt', required=True, metavar='FILE',
+                        help='option file: a path, or the name of one that comes with the package')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
                         help='pytorch under torchrun, which starts '
                         f'`-m tgjar_arch {command} -opt FILE --launcher pytorch`')

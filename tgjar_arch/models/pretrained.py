@@ -57,8 +57,8 @@ def state_of(content: Mapping[str, Any], key: str | None, path: str) -> dict[str
     found = next((name for name in (key, 'params', 'params_ema') if name is not None and name in content), None)
     state = content if found is None or key is None else content[found]
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f'{path} holds no weights of a network: its keys are {", ".join(map(str, list(content)[:5]))}; '
-                         'name a checkpoint models/net_X_ITER.pth.')
+        raise ValueError(f'{path} holds no weights of a network: its keys are {", ".join(map(str, '
+                         'list(content)[:5]))}; name a checkpoint models/net_X_ITER.pth.')
     return {name.removeprefix('module.'): value for name, value in state.items()}
 
 
@@ -95,7 +95,8 @@ def check_fit(net: nn.Module, state: Mapping[str, Tensor], content: Mapping[str,
         if differing:
             entries = ' '.join(f'network_{label}:{key}={_entry(stored[key])}' for key in differing)
             remedy = f'it was trained with other options; set --force_yml {entries}'
-    raise ValueError(f'{path} does not fit network_{label}: it {"; it ".join(faults)}. {remedy[0].upper()}{remedy[1:]}.')
+    remedy = remedy[0].upper() + remedy[1:]
+    raise ValueError(f'{path} does not fit network_{label}: it {"; it ".join(faults)}. {remedy}.')
 
 
 def _entry(value: Any) -> str:

@@ -69,8 +69,8 @@ def validate(model: SRModel, dataloader: DataLoader, current_iter: int | str, tb
     Results go where BasicSR's go: a test's into one folder, which BasicSR's `scripts/metrics` read, with the folders of
     the data set between only where two images share a file name. A metric that cannot be computed for an
     image (no ground truth, too small) is left out of the mean, and a broken file, or a picture that cannot be restored,
-    out of everything; all are named in the log. The first `val: num_shown` images go with their captions into one picture, in the visualisation folder
-    (with `save_img`) and in TensorBoard.
+    out of everything; all are named in the log. The first `val: num_shown` images go with their captions into one
+    picture, in the visualisation folder (with `save_img`) and in TensorBoard.
 
     Every process has to call it; each restores every `world_size`-th image.
 
@@ -138,8 +138,8 @@ def _restored(model: SRModel, data: dict) -> dict[str, np.ndarray] | None:
     # Here the traceback, and with it what the network has kept, is gone.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    get_root_logger().error(f'{data["lq_path"][0]} ({width}x{height} pixels) cannot be restored: {reason} It is left out '
-                            'of the validation.')
+    get_root_logger().error(f'{data["lq_path"][0]} ({width}x{height} pixels) cannot be restored: {reason} It is left '
+                            'out of the validation.')
     return None
 
 

@@ -14,7 +14,8 @@ from basicsr.models.base_model import BaseModel
 
 from tgjar_arch.training.errors import OptionError
 
-_POSITION = {'last_epoch', '_step_count', '_last_lr', '_get_lr_called_within_step', '_is_initial', 'verbose', 'lr_lambdas'}
+_POSITION = {'last_epoch', '_step_count', '_last_lr', '_get_lr_called_within_step', '_is_initial', 'verbose',
+             'lr_lambdas'}
 
 
 def apply_changes(state: dict[str, Any], model: BaseModel, path: str) -> list[str]:
@@ -64,15 +65,15 @@ def _check_fit(state: dict[str, Any], model: BaseModel, path: str) -> None:
     remedy = 'set them as they were, or start anew under another name from path:pretrain_network_g'
     found, wanted = len(state['optimizers']), len(model.optimizers)
     if found != wanted:
-        raise OptionError(f'{path}: the state to resume has {found} optimisers, but the options make {wanted}: gan_opt, '
-                          f'network_d or optim_d were added or removed since; {remedy}.')
+        raise OptionError(f'{path}: the state to resume has {found} optimisers, but the options make {wanted}: '
+                          f'gan_opt, network_d or optim_d were added or removed since; {remedy}.')
     for number, (optimizer, saved) in enumerate(zip(model.optimizers, state['optimizers'], strict=True)):
         sizes = [[len(group['params']) for group in groups]
                  for groups in (saved['param_groups'], optimizer.param_groups)]
         if sizes[0] != sizes[1]:
-            raise OptionError(f'{path}: optimiser {number + 1} of the state to resume has {sum(sizes[0])} parameters, but '
-                              f'the options make {sum(sizes[1])}: a network or train_network_t has been changed since; '
-                              f'{remedy}.')
+            raise OptionError(f'{path}: optimiser {number + 1} of the state to resume has {sum(sizes[0])} parameters, '
+                              f'but the options make {sum(sizes[1])}: a network or train_network_t has been changed '
+                              f'since; {remedy}.')
     if len(state['schedulers']) != len(model.schedulers):
         raise OptionError(f'{path}: the state to resume has {len(state["schedulers"])} schedules, but the options make '
                           f'{len(model.schedulers)}; {remedy}.')

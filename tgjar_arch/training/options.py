@@ -46,8 +46,8 @@ STAGE_1 = dict.fromkeys(('path:pretrain_network_t', 'path:pretrain_network_i'), 
 TOP = {*REQUIRED, 'network_g', 'network_d', 'network_t', 'network_i', 'manual_seed', 'train', 'val', 'logger',
        'dist_params', 'scale', 'find_unused_parameters', 'plugin'}
 LOGGER = {'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}
-WITHOUT_CAPTIONS = ('--force_yml network_t=none path:pretrain_network_t=~ train:train_network_t=false train:damsm_opt=~ '
-                    'datasets:train:tokenizer=~ datasets:val:tokenizer=~ datasets:train:recolour=0')
+WITHOUT_CAPTIONS = ('--force_yml network_t=none path:pretrain_network_t=~ train:train_network_t=false '
+                    'train:damsm_opt=~ datasets:train:tokenizer=~ datasets:val:tokenizer=~ datasets:train:recolour=0')
 FILES = {  # keys of a dataset that name files, and what to do when they are missing
     'dataroot_gt': 'docs/data.md says how to get the data.',
     'dataroot_lq': 'docs/data.md says how to get the data.',
@@ -250,8 +250,8 @@ def check_files(options: dict[str, Any], path: str, resumes: bool) -> None:
         if key.startswith('path:') and value is not None:
             is_shipped = _is_shipped(value)
             if not reads_ours and (is_shipped or value.endswith(SUFFIX)):
-                raise OptionError(f'{path}: {key}: {options["model_type"]} reads .pth files only; `tgjar unpack {value} '
-                                  '-o FOLDER` makes one of it.')
+                raise OptionError(f'{path}: {key}: {options["model_type"]} reads .pth files only; `tgjar unpack '
+                                  f'{value} -o FOLDER` makes one of it.')
             if is_shipped:
                 continue
         if isinstance(value, str) and not Path(value).expanduser().exists():

@@ -103,7 +103,8 @@ def _check_name(name: str, path: str) -> None:
 def _check_dataset(key: str, block: Mapping[str, Any], path: str, is_train: bool) -> None:
     phase = key.partition('_')[0]
     if is_train and phase not in ('train', 'val') or key.startswith('train_'):
-        raise OptionError(f'{path}: datasets:{key}: a data set of `tgjar train` is called train, val, or val_ and more.')
+        raise OptionError(f'{path}: datasets:{key}: a data set of `tgjar train` is called train, val, or val_ and '
+                          'more.')
     if phase != 'train' and not isinstance(block.get('name'), str):
         raise OptionError(f'{path}: datasets:{key}:name is missing, or no text; results are shown under it.')
     for name, lowest in _LOWEST_OF_DATASETS.items():

@@ -45,8 +45,8 @@ def load_stage1(path: str | Path) -> Stage1:
     for file, content, key in ((text_file, text, 'network'), (text_file, text, 'tokenizer'),
                                (image_file, image, 'network')):
         if not isinstance(content.get(key), str):
-            raise ValueError(f'{file} does not say its {key}; name checkpoints that DAMSMModel or `tgjar import-attngan` '
-                             'wrote.')
+            raise ValueError(f'{file} does not say its {key}; name checkpoints that DAMSMModel or `tgjar '
+                             'import-attngan` wrote.')
     network_t = check_network(json.loads(text['network']), 'network_t')
     return Stage1(_build(_image_options(image['network'], image_file), image, image_file),
                   _build(network_t, text, text_file), tokenizer_from_json(text['tokenizer']))
@@ -59,12 +59,13 @@ def _files(path: Path) -> tuple[Path, Path]:
                  for folder in (path, path / 'models') for file in folder.glob('net_t_*.pth')}
         whole = [(text, image) for text, image in pairs.items() if image.is_file()]
         if not whole:
-            raise FileNotFoundError(f'{path} has no net_t_ITER.pth with its net_i_ITER.pth; name an experiment of stage '
-                                    '1 (options/train_damsm_*.yml), or a folder of `tgjar import-attngan`.')
+            raise FileNotFoundError(f'{path} has no net_t_ITER.pth with its net_i_ITER.pth; name an experiment of '
+                                    'stage 1 (options/train_damsm_*.yml), or a folder of `tgjar import-attngan`.')
         return max(whole, key=lambda pair: pair[0].stat().st_mtime_ns)
     start = next((start for start in _NAMES if path.name.startswith(start)), None)
     if start is None:
-        raise ValueError(f'{path} is no checkpoint of stage 1; name a folder, or net_t_ITER.pth or net_i_ITER.pth in it.')
+        raise ValueError(f'{path} is no checkpoint of stage 1; name a folder, or a net_t_ITER.pth or '
+                         'net_i_ITER.pth in it.')
     text, image = (path.with_name(path.name.replace(start, name, 1)) for name in _NAMES)
     for file in (text, image):
         if not file.is_file():
