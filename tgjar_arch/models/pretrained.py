@@ -57,8 +57,9 @@ def state_of(content: Mapping[str, Any], key: str | None, path: str) -> dict[str
     found = next((name for name in (key, 'params', 'params_ema') if name is not None and name in content), None)
     state = content if found is None or key is None else content[found]
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f'{path} holds no weights of a network: its keys are {", ".join(map(str, '
-                         'list(content)[:5]))}; name a checkpoint models/net_X_ITER.pth.')
+        keys = ', '.join(map(str, list(content)[:5]))
+        raise ValueError(f'{path} holds no weights of a network: its keys are {keys}; name a checkpoint '
+                         'models/net_X_ITER.pth.')
     return {name.removeprefix('module.'): value for name, value in state.items()}
 
 

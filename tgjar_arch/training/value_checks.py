@@ -166,7 +166,7 @@ def _check_optimizer(key: str, block: Mapping[str, Any], path: str, model: type[
 
 def _optimizer(model: type[BaseModel], kind: str, options: dict[str, Any]) -> torch.optim.Optimizer:
     """The optimiser of one parameter, as the model would build it."""
-    bare = model.__new__(model)
+    bare: Any = object.__new__(model)
     return bare.get_optimizer(kind, [torch.nn.Parameter(torch.zeros(1))], **options)
 
 
