@@ -79,7 +79,7 @@ $(STAMP): setup.py constraints.txt
 		mkdir -p $(VENV) && touch $(PENDING) && "$$found" -m venv $$clear $(VENV) && touch $(PENDING); \
 	fi
 	@echo '[2/4] build tools'
-	@$(PIP) install --quiet --constraint constraints.txt 'setuptools<81' wheel
+	@$(PIP) install --quiet --constraint constraints.txt 'setuptools<82' wheel
 	@echo '[3/4] TGJAR and its requirements: some GB to download the first time, 6 GB on disk, a few minutes'
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@echo '[4/4] BasicSR, without its requirement tb-nightly, which some package mirrors lack'

@@ -63,10 +63,10 @@ setup(
         'tokenizers>=0.20',
         'safetensors>=0.4.3',
         'tqdm>=4.64',
-        'pillow>=10.0',
-        # What BasicSR itself needs, but for tb-nightly, whose job tensorboard does.
+        'pillow>=11.1',  # `tgjar restore` crashes with 10.0
+        # What BasicSR itself imports. Of its own requirements tb-nightly is left out, whose job tensorboard does, and
+        # `future`, which nothing in BasicSR 1.4.2 imports.
         'addict>=2.4',
-        'future>=0.18.3',
         'lmdb>=1.4',
         'requests>=2.28',
         'scikit-image>=0.22',

@@ -128,7 +128,9 @@ class PairedImageTextDataset(data.Dataset):
             if not any(image.captions for image in images):
                 raise ValueError(f'{main.root}: a tokenizer is given, but no caption with a known word was found; put '
                                  'metadata.jsonl or text files beside the images, or name their folder in '
-                                 'dataroot_text.')
+                                 'dataroot_text. To train without captions: --force_yml network_t=none '
+                                 'path:pretrain_network_t=~ train:train_network_t=false train:damsm_opt=~ '
+                                 'datasets:train:tokenizer=~ datasets:val:tokenizer=~ datasets:train:recolour=0')
         report.without_caption = [image.name for image in images if not image.captions]
         report.log(main.root, self._max_words)
         self.images = images

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tgjar_arch.metrics.lpips import build_lpips, lpips_features, lpips_from_features
 
@@ -61,7 +62,8 @@ class PerceptualContrastiveLoss(nn.Module):
             output: (N, 3, H, W) restored RGB images. Nominally in [0, 1]; values beyond are used as they are, since
                 clamping would cut the gradient that brings them back.
             gt: uncompressed images in [0, 1], of the same shape.
-            lq: compressed images in [0, 1], of the same shape.
+            lq: compressed images in [0, 1], of the same shape; or smaller by one whole number in both directions, as
+                for super-resolution: they are then resized to the output's size (bicubic, clamped to [0, 1]).
 
         Returns:
             (N,) LPIPS(output, gt) and (N,) LPIPS(output, lq).
@@ -69,6 +71,8 @@ class PerceptualContrastiveLoss(nn.Module):
         Raises:
             ValueError: when the shapes differ, are not (N, 3, H, W), or are too small for the trunk.
         """
+        if output.shape == gt.shape != lq.shape and output.ndim == lq.ndim == 4:
+            lq = _enlarged(lq, output)
         if not output.shape == gt.shape == lq.shape:
             raise ValueError('PerceptualContrastiveLoss needs output, gt and lq of one shape, but got '
                              f'{tuple(output.shape)}, {tuple(gt.shape)} and {tuple(lq.shape)}.')
@@ -84,3 +88,18 @@ class PerceptualContrastiveLoss(nn.Module):
     def forward(self, output: Tensor, gt: Tensor, lq: Tensor) -> Tensor:
         """Loss of a batch, a scalar; arguments and errors as in `distances`."""
         return self.loss_weight * contrastive_ratio(*self.distances(output, gt, lq), self.c).mean()
+
+
+def _enlarged(lq: Tensor, output: Tensor) -> Tensor:
+    """lq (N, 3, h, w) in the size of the output, where that is a whole multiple of it; bicubic, in [0, 1].
+
+    Raises:
+        ValueError: it is none.
+    """
+    (height, width), (low, narrow) = output.shape[2:], lq.shape[2:]
+    factor = height // low if low else 0
+    if lq.shape[:2] != output.shape[:2] or factor < 2 or (low * factor, narrow * factor) != (height, width):
+        raise ValueError(f"PerceptualContrastiveLoss needs lq of the output's size {tuple(output.shape)}, or smaller "
+                         f'by one whole number in both directions, but got {tuple(lq.shape)}; resize it before: '
+                         'torch.nn.functional.interpolate(lq, output.shape[2:], mode="bicubic").')
+    return F.interpolate(lq, size=(height, width), mode='bicubic', align_corners=False).clamp(0, 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-INSTALL_BASICSR = "pip install 'setuptools<81' wheel && pip install --no-deps --no-build-isolation basicsr==1.4.2"
+INSTALL_BASICSR = "pip install 'setuptools<82' wheel && pip install --no-deps --no-build-isolation basicsr==1.4.2"
 FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 
 

@@ -238,3 +238,12 @@ def test_wrong_options_are_named(options, message):
 def test_wrong_images_are_named(alexnet):
     with pytest.raises(ValueError, match=r'\(N, 3, H, W\), but got \(2, 1, 32, 32\)'):
         alexnet(torch.rand(2, 1, 32, 32))
+
+
+def test_a_download_that_fails_names_the_way_round(monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError('no route to host')
+
+    monkeypatch.setattr('torchvision.models.get_model', fail)
+    with pytest.raises(OSError, match='cannot be downloaded .no route to host.; .* network_i: weights: FILE'):
+        DAMSMImageEncoder(weights='imagenet')

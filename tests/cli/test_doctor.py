@@ -143,3 +143,28 @@ def test_weights_of_metrics_that_are_not_where_they_are_said_to_be(monkeypatch: 
     assert 'FID            no weights yet: downloaded when they are needed, or from TGJAR_FID_INCEPTION' in out
     assert f'LPIPS vgg      weights {hub / "checkpoints" / "vgg16-397923af.pth"}' in out
     assert f'TGJAR_NRQM names {tmp_path / "gone.mat"}, which does not exist' in err and 'ALEX' not in err
+
+
+@pytest.mark.parametrize(('installed', 'said'), [
+    (['basicsr'], '1.4.2'), (['basicsr-fixed'], '1.4.2 (basicsr-fixed)'), (['basicsr', 'basicsr'], '1.4.2')])
+def test_any_distribution_that_imports_as_basicsr(installed: list[str], said: str,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.metadata, 'packages_distributions', lambda: {'basicsr': installed})
+    monkeypatch.setattr(doctor.metadata, 'version', lambda name: '1.4.2')
+    assert doctor.basicsr_version() == said
+
+
+def test_a_clone_on_the_path_is_a_basicsr_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.metadata, 'packages_distributions', dict)
+    monkeypatch.setattr(doctor, 'find_spec', lambda name: ModuleSpec(name, None, origin='/clone/basicsr/__init__.py'))
+    assert doctor.basicsr_version() == f'from {Path("/clone/basicsr")}'
+    monkeypatch.setattr(doctor, 'find_spec', lambda name: None)
+    assert doctor.basicsr_version() is None
+
+
+def test_nothing_of_basicsr_needs_future() -> None:
+    """Its metadata require it, setup.py does not."""
+    code = ('import sys; sys.modules["future"] = sys.modules["past"] = None\n'
+            'import tgjar_arch, basicsr.train, basicsr.test; print("imports")')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'imports\n', done.stderr

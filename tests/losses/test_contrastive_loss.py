@@ -163,3 +163,21 @@ def test_unknown_options_raise() -> None:
         PerceptualContrastiveLoss(net='resnet', pretrained=False)
     with pytest.raises(TypeError, match='trunkpath'):
         build_loss({'type': 'PerceptualContrastiveLoss', 'trunkpath': 'x.npz'})
+
+
+@pytest.mark.parametrize('factor', [2, 3, 4])
+def test_a_smaller_lq_is_resized(loss: PerceptualContrastiveLoss, factor: int) -> None:
+    """As for super-resolution: bicubic, clamped, as if it had come in the output's size."""
+    output, gt, _ = images(size=12 * factor)
+    output, gt = output[..., :12 * factor], gt[..., :12 * factor]
+    lq = torch.rand(2, 3, 12, 12).round()  # bicubic goes beyond 0 and 1 at edges
+    resized = torch.nn.functional.interpolate(lq, scale_factor=factor, mode='bicubic')
+    assert resized.max() > 1
+    torch.testing.assert_close(loss(output, gt, lq), loss(output, gt, resized.clamp(0, 1)))
+
+
+@pytest.mark.parametrize('size', [(24, 47), (16, 32), (96, 96), (48, 24)])
+def test_an_lq_of_another_ratio_says_how(loss: PerceptualContrastiveLoss, size: tuple[int, int]) -> None:
+    image = torch.rand(1, 3, 48, 48)
+    with pytest.raises(ValueError, match='smaller by one whole number in both .* resize it before: .*interpolate'):
+        loss(image, image, torch.rand(1, 3, *size))

@@ -43,6 +43,7 @@ class DAMSMImageEncoder(nn.Module):
 
     Raises:
         ValueError: for an unknown backbone or node, or weights that do not fit.
+        OSError: when the weights cannot be downloaded.
     """
 
     mean: Tensor
@@ -131,7 +132,14 @@ def _build_backbone(name: str, weights: str | None, nodes: tuple[str, str]) -> n
     extra = {'aux_logits': weights == 'imagenet', 'transform_input': False} if name == 'inception_v3' else {}
     if name == 'inception_v3':
         extra['init_weights'] = weights is None
-    net = torchvision.models.get_model(name, weights='DEFAULT' if weights == 'imagenet' else None, **extra)
+    try:
+        net = torchvision.models.get_model(name, weights='DEFAULT' if weights == 'imagenet' else None, **extra)
+    except (OSError, RuntimeError) as error:  # no network, or a file that was cut short
+        if weights != 'imagenet':
+            raise
+        raise OSError(f"network_i: weights: imagenet: torchvision's weights of {name} cannot be downloaded ({error}); "
+                      'download the .pth file elsewhere and name it, network_i: weights: FILE, or take backbone: '
+                      'alexnet, whose file is smaller.') from error
 
     outputs = {nodes[0]: 'regions'} | ({nodes[1]: 'global'} if nodes[1] != nodes[0] else {})
     try:

@@ -51,14 +51,19 @@ def pad_to_multiple(x: Tensor, multiple: int = MIN_SIDE) -> Tensor:
 def run_padded(net: nn.Module, lq: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
     """`run(lq)`, with lq reflect-padded to the right and the bottom to a multiple of the window, and cropped back.
 
+    A network that enlarges (super-resolution) keeps its factor.
+
     Networks without windows (TGJARGenerator pads by itself) see the images as they are.
 
     Args:
         net: the network behind `run`; a module in it has `window_size`, as the blocks of BasicSR's SwinIR.
         lq: images (N, 3, H, W).
-        run: images to images of the same size.
+        run: images to images of the same size, or of a whole multiple of it.
     """
     height, width = lq.shape[2:]
     sizes = (getattr(module, 'window_size', None) for module in net.modules())
     multiple = max((size for size in sizes if isinstance(size, int)), default=1)
-    return run(pad_to_multiple(lq, multiple))[:, :, :height, :width]
+    padded = pad_to_multiple(lq, multiple)
+    result = run(padded)
+    scale = result.shape[2] // padded.shape[2]
+    return result[:, :, :height * scale, :width * scale]

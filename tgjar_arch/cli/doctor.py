@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _say('tgjar', f'{VERSION}  {Path(tgjar_arch.__file__).parent}')
     _say('python', f'{platform.python_version()}  {sys.executable}')
     for name in LIBRARIES:
-        version = _version(name)
+        version = basicsr_version() if name == 'basicsr' else _version(name)
         _say(name, version or 'missing')
         if version is None:
             command = INSTALL_BASICSR if name == 'basicsr' else f'pip install {name}'
@@ -84,6 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not to_do:
         print('All in order.')
     return 1 if to_do else 0
+
+
+def basicsr_version() -> str | None:
+    """Version of what imports as `basicsr`, with its name where that is another: `basicsr-fixed` and others."""
+    names = dict.fromkeys(metadata.packages_distributions().get('basicsr', []))
+    if not names:  # a clone on the path, which no package manager knows
+        spec = find_spec('basicsr')
+        return None if spec is None or spec.origin is None else f'from {Path(spec.origin).parent}'
+    return ', '.join(f'{_version(name)}' if name == 'basicsr' else f'{_version(name)} ({name})' for name in names)
 
 
 def degradations_file() -> Path:

@@ -25,12 +25,25 @@ def test(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None, command: str) -> int:
     argv = list(sys.argv[2:] if argv is None else argv)
     args = _parser(command).parse_args(argv)
+    from tgjar_arch.training.options import find_options
     from tgjar_arch.training.pipeline import PipelineSettings, run
 
+    file = find_options(args.opt)
+    if file != args.opt:
+        print(f'tgjar {command}: there is no file {args.opt} here, so the one of the package is taken: {file}',
+              file=sys.stderr)
+        argv = _with_file(argv, args.opt, file)
     return run(PipelineSettings(
-        option_file=args.opt, is_train=command == 'train', argv=argv, launcher=args.launcher,
+        option_file=file, is_train=command == 'train', argv=argv, launcher=args.launcher,
         auto_resume=args.auto_resume, force_yml=args.force_yml,
         show_traceback=args.debug or os.environ.get('TGJAR_TRACEBACK', '') not in ('', '0')))
+
+
+def _with_file(argv: Sequence[str], name: str, file: str) -> list[str]:
+    """The arguments, with another option file."""
+    changed = [file if before.startswith('-o') and word == name else word
+               for before, word in zip(['', *argv], argv, strict=False)]
+    return changed if changed != list(argv) else [*argv, '-opt', file]  # of two the last counts
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
@@ -38,7 +51,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
     if command == 'train':
         description = "BasicSR's trainer: writes experiments/NAME and tb_logger/NAME into the working directory."
     parser = argparse.ArgumentParser(prog=f'tgjar {command}', description=description)
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file')
+    parser.add_argument('-opt', required=True, metavar='FILE',
+                        help='option file: a path, or the name of one that comes with the package')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
                         help='pytorch under torchrun, which starts '
                         f'`-m tgjar_arch {command} -opt FILE --launcher pytorch`')

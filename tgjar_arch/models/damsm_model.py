@@ -19,7 +19,7 @@ from tgjar_arch.metrics.r_precision import r_precision
 from tgjar_arch.models.encoders import check_vocabulary, read_tokenizer, text_encoder_options
 from tgjar_arch.models.stage import Stage
 from tgjar_arch.models.validation import readable, share
-from tgjar_arch.option_checks import check_keys, check_model_options
+from tgjar_arch.option_checks import check_keys, check_model_options, positive_int
 from tgjar_arch.text.features import TextFeatures
 from tgjar_arch.text.tokenizer import Tokenizer
 
@@ -103,7 +103,9 @@ class DAMSMModel(Stage):
             super().setup_schedulers()
             return
         check_keys(options, {'gamma', 'min_lr', 'iters_per_epoch'}, 'train: scheduler')
-        gamma, min_lr, iters = options['gamma'], options['min_lr'], options['iters_per_epoch']
+        gamma, min_lr = options['gamma'], options['min_lr']
+        iters = options['iters_per_epoch']
+        positive_int(options, 'iters_per_epoch', None)
         for optimizer in self.optimizers:
             def factor(step: int, lowest: float = min_lr / optimizer.param_groups[0]['lr']) -> float:
                 return max(gamma**(step // iters), lowest)

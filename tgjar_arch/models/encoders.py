@@ -8,23 +8,28 @@ from typing import Any, NamedTuple
 from basicsr.archs import build_network
 from torch import nn
 
+from tgjar_arch.models.pretrained import read_pretrained
 from tgjar_arch.registration import network_class
 from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 from tgjar_arch.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
 from tgjar_arch.text.word_tokenizer import WordTokenizer
-from tgjar_arch.weights.checkpoint import load_checkpoint
 
 
 def read_tokenizer(opt: dict[str, Any]) -> Tokenizer:
     """The tokenizer that the datasets of an option file share.
 
     Raises:
-        ValueError: when no dataset names one, or they name different ones.
+        ValueError: when a dataset names none, or they name different ones.
     """
     paths = sorted({dataset['tokenizer'] for dataset in opt['datasets'].values() if dataset.get('tokenizer')})
+    without = [key for key, dataset in opt['datasets'].items()
+               if dataset.get('type') == 'PairedImageTextDataset' and not dataset.get('tokenizer')]
     if not paths:
         raise ValueError('network_t needs the vocabulary, but no dataset has the key tokenizer; build one with '
                          '`tgjar vocab FOLDER -o tokenizer.json` and name it in every dataset.')
+    if without:  # it would be noticed at its first image, of a validation hours later
+        raise ValueError(f'network_t needs the vocabulary of every dataset, but {", ".join(without)} has no key '
+                         f'tokenizer; name {paths[0]} there too.')
     tokenizers = [load_tokenizer(path) for path in paths]
     if any(tokenizer.to_json() != tokenizers[0].to_json() for tokenizer in tokenizers):
         raise ValueError(f'the datasets name different tokenizers {paths}; they must share one vocabulary.')
@@ -59,7 +64,7 @@ def check_vocabulary(load_path: str, tokenizer: Tokenizer) -> None:
     Raises:
         ValueError: when they differ: every word would be taken for another one.
     """
-    stored = load_checkpoint(load_path).get('tokenizer')
+    stored = read_pretrained(load_path, 't').get('tokenizer')
     if stored is None:
         raise ValueError(f'{load_path} does not say which vocabulary it was trained with, so words could be taken for '
                          "others; AttnGAN's checkpoints become ones that do by `tgjar import-attngan`.")

@@ -5,12 +5,15 @@ from collections import OrderedDict
 from typing import Any
 
 from basicsr.models.base_model import BaseModel
+from basicsr.utils import get_root_logger
 from torch import nn
 from torch.utils.data import DataLoader
 
 from tgjar_arch.models.checkpoints import save_model
 from tgjar_arch.models.encoders import text_extras
+from tgjar_arch.models.pretrained import check_fit, read_pretrained, state_of
 from tgjar_arch.text.tokenizer import Tokenizer
+from tgjar_arch.weights.checkpoint import check_text_norm
 
 
 class Stage(BaseModel):
@@ -31,7 +34,27 @@ class Stage(BaseModel):
         path_opt = self.opt['path']
         if (load_path := path_opt.get(f'pretrain_network_{label}')) is not None:
             self.load_network(net, load_path, path_opt.get(f'strict_load_{label}', True),
-                              param_key or path_opt.get(f'param_key_{label}', 'params'))
+                              param_key or path_opt.get(f'param_key_{label}', 'params'), label)
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params',
+                     label: str = 'g') -> None:
+        """As BasicSR's, and for what else `read_pretrained` reads, for a file with `params_ema` only, and for one that
+        is a state dict itself, as authors publish them (`fbcnn_color.pth`).
+
+        Raises:
+            FileNotFoundError, ValueError: when the weights cannot be read or do not fit; the message says why.
+        """
+        net = self.get_bare_model(net)
+        content = read_pretrained(load_path, label)
+        check_text_norm(getattr(net, 'text_norm', None), content, load_path)
+        state = state_of(content, param_key, load_path)
+        get_root_logger().info(f'Loading {net.__class__.__name__} model from {load_path}, with param key: '
+                               f'[{param_key}].')
+        if strict:
+            check_fit(net, state, content, self.network_opts.get(label) or {}, load_path, label)
+        else:
+            self._print_different_keys_loading(net, state, strict)
+        net.load_state_dict(state, strict=strict)
 
     def skips_steps(self) -> bool:
         """Whether a step with losses that are no numbers is skipped, and the next one may be better."""

@@ -3,7 +3,7 @@
 import inspect
 from collections import OrderedDict
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from basicsr.archs import build_network
@@ -17,13 +17,14 @@ from torch.utils.data import DataLoader
 
 from tgjar_arch import registration
 from tgjar_arch.archs.padding import run_padded
+from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.models.checkpoints import warn_of_what_export_refuses
 from tgjar_arch.models.encoders import build_image_encoder, build_text_encoder
 from tgjar_arch.models.stage import Stage
 from tgjar_arch.models.validation import prepare_metrics, validate
 from tgjar_arch.option_checks import check_model_options
+from tgjar_arch.restoration.tiling import can_tile, choose_tile, memory_for, restore_in_tiles
 from tgjar_arch.text.features import TextFeatures
-from tgjar_arch.weights.checkpoint import load_checkpoint_for
 
 TRAIN_KEYS = {'optim_d', 'pixel_opt', 'contrastive_opt', 'gan_opt', 'damsm_opt', 'train_network_t', 'ema_decay', 'amp',
               'net_d_iters', 'net_d_init_iters', 'clip_grad', 'channels_last', 'qf_opt', 'chroma_opt', 'grid_opt',
@@ -98,6 +99,10 @@ class TGJARModel(Stage, SRGANModel):
             raise ValueError(f'train: qf_opt compares an estimated quality factor with the true one, but network_g '
                              f'{self.opt["network_g"]["type"]} estimates none, as FBCNN does; set qf_opt: ~ .')
 
+        if self.cri_qf and self.opt['datasets'].get('train', {}).get('dataroot_lq'):
+            raise ValueError('train: qf_opt needs the quality factor of every image, which files of datasets: train: '
+                             'dataroot_lq do not say; let the dataset compress (qf), or set qf_opt: ~ .')
+
         self.net_d: nn.Module | None = None
         if self.cri_gan:
             for section, key in ((self.opt, 'network_d'), (train_opt, 'optim_d')):
@@ -109,6 +114,7 @@ class TGJARModel(Stage, SRGANModel):
             self.net_d.train()
         self.cri_damsm = loss('damsm_opt')
         if self.cri_damsm:
+            self.network_opts['i'] = self.opt.get('network_i') or {}
             net_i = build_image_encoder(self.opt, self.load_pretrained)
             self.net_i = self.arrange(net_i.to(self.device))
         self.net_g.train()
@@ -127,7 +133,22 @@ class TGJARModel(Stage, SRGANModel):
         self.setup_schedulers()
         warn_of_what_export_refuses(self, 'gt')
 
+    def _check_datasets(self) -> None:
+        """Compare what the generator asks for with what each dataset makes, now and not at its first image.
+
+        Raises:
+            ValueError: when one of ours does not make it.
+        """
+        makes = {'qmaps': ('quantisation_maps', 'true'), 'thumbnail': ('thumbnail', '112')}
+        for wanted in getattr(self.get_bare_model(self.net_g), 'extra_inputs', ()):
+            for name, dataset in self.opt['datasets'].items():
+                key, value = makes.get(wanted, ('', ''))
+                if key and dataset.get('type') == 'PairedImageTextDataset' and not dataset.get(key):
+                    raise ValueError(f'network_g {self.opt["network_g"]["type"]} needs {wanted} of every image; set '
+                                     f'datasets:{name}:{key}={value}.')
+
     def _build_text_encoder(self) -> None:
+        self._check_datasets()
         net_g = self.get_bare_model(self.net_g)
         self.takes_text = 'text' in inspect.signature(net_g.forward).parameters
         if self.opt.get('network_t') is None:
@@ -137,6 +158,7 @@ class TGJARModel(Stage, SRGANModel):
                 get_root_logger().warning('There is no network_t: the generator runs without captions (null '
                                           'condition).')
             return
+        self.network_opts['t'] = self.opt['network_t']
         net_t, self.tokenizer, self.network_opts['t'] = build_text_encoder(self.opt, self.load_pretrained,
                                                                            self.train_text_encoder)
         if self.train_text_encoder:
@@ -155,13 +177,6 @@ class TGJARModel(Stage, SRGANModel):
         """`net` with its convolutions in the memory layout of the option file; what they return follows it."""
         channels_last = (self.opt.get('train') or {}).get('channels_last')
         return net.to(memory_format=torch.channels_last) if channels_last else net
-
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True,
-                     param_key: str | None = 'params') -> None:
-        """As BasicSR's, and for a file that is a state dict itself, as authors publish them (`fbcnn_color.pth`)."""
-        content = load_checkpoint_for(getattr(self.get_bare_model(net), 'text_norm', None), load_path)
-        known = {param_key, 'params'} & content.keys()
-        super().load_network(net, load_path, strict, param_key if known else None)
 
     def _averaged_copy(self, net: nn.Module, label: str) -> nn.Module:
         """Network that follows `net` as a moving average; when resuming, the checkpoint's own average."""
@@ -335,11 +350,35 @@ class TGJARModel(Stage, SRGANModel):
         modes = [(net, net.training) for net in (net_g, net_t) if net is not None]
         for net, _ in modes:
             net.eval()
-        with torch.no_grad():
-            text = self._encode_text(net_t)
-            self.output = run_padded(net_g, self.lq, lambda lq: self._restore(net_g, lq, text)).float()
-        for net, training in modes:
-            net.train(training)
+        try:
+            with torch.no_grad():
+                text = self._encode_text(net_t)
+                if tile := self._tile(net_g):
+                    self.output = self._restore_in_tiles(net_g, text, tile)
+                else:
+                    self.output = run_padded(net_g, self.lq, lambda lq: self._restore(net_g, lq, text)).float()
+        finally:  # a picture that cannot be restored is left out, and training goes on
+            for net, training in modes:
+                net.train(training)
+
+    def _tile(self, net_g: nn.Module) -> int:
+        """Side of the tiles that one large picture is restored in, for want of memory; 0 for one piece."""
+        if len(self.lq) != 1 or not can_tile(net_g):
+            return 0
+        height, width = self.lq.shape[2:]
+        return choose_tile(cast(TextGuidedGenerator, net_g), height, width, memory_for(self.lq.device))
+
+    def _restore_in_tiles(self, net_g: nn.Module, text: TextFeatures | None, tile: int) -> Tensor:
+        """The same as in one piece, in bounded memory."""
+        output = torch.empty_like(self.lq, dtype=torch.float32)
+
+        def write(rows: slice, columns: slice, part: Tensor) -> None:
+            output[..., rows, columns] = part
+
+        height, width = self.lq.shape[2:]
+        restore_in_tiles(cast(TextGuidedGenerator, net_g), lambda rows, columns: self.lq[..., rows, columns], write,
+                         (height, width), self.lq.device, [(1.0, text)], tile)
+        return output
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any,
                            save_img: bool) -> None:

@@ -68,9 +68,9 @@ def validate(model: SRModel, dataloader: DataLoader, current_iter: int | str, tb
 
     Results go where BasicSR's go: a test's into one folder, which BasicSR's `scripts/metrics` read, with the folders of
     the data set between only where two images share a file name. A metric that cannot be computed for an
-    image (no ground truth, too small) is left out of the mean, and a broken file out of everything; both are named in
-    the log. The first `val: num_shown` images go with their captions into one picture, in the visualisation folder
-    (with `save_img`) and in TensorBoard.
+    image (no ground truth, too small) is left out of the mean, and a broken file, or a picture that cannot be restored,
+    out of everything; all are named in the log. The first `val: num_shown` images go with their captions into one
+    picture, in the visualisation folder (with `save_img`) and in TensorBoard.
 
     Every process has to call it; each restores every `world_size`-th image.
 
@@ -93,10 +93,9 @@ def validate(model: SRModel, dataloader: DataLoader, current_iter: int | str, tb
     mine = share(dataloader, rank, world_size)
     quiet = rank > 0 or not opt['val'].get('pbar')
     for index, data in tqdm(readable(mine), total=len(mine), unit='image', disable=quiet):
-        model.feed_data(data)
-        model.test()
-        visuals = model.get_current_visuals()
-        images = {key: tensor2img(visuals[key]) for key in ('lq', 'result', 'gt') if key in visuals}  # BGR uint8
+        images = _restored(model, data)
+        if images is None:
+            continue
         relative = _relative(data['lq_path'][0], root)
         line = json.dumps({'file_name': relative, 'caption': model.captions[0]}, ensure_ascii=False)
         result = _Result(rank + index * world_size, relative, line)
@@ -120,6 +119,28 @@ def validate(model: SRModel, dataloader: DataLoader, current_iter: int | str, tb
     _report(model, name, means, current_iter, tb_logger)
     if rank == 0:
         _show(model, name, rows, [result.line for result in results], current_iter, tb_logger, save_img)
+
+
+def _restored(model: SRModel, data: dict) -> dict[str, np.ndarray] | None:
+    """`lq`, `result` and, where there is one, `gt`, BGR uint8; None for a picture that cannot be restored.
+
+    It may be too small for the network, or too large for the memory: named in the log, as a broken file, it must not
+    end a training of days.
+    """
+    try:
+        model.feed_data(data)
+        model.test()
+        visuals = model.get_current_visuals()
+        return {key: tensor2img(visuals[key]) for key in ('lq', 'result', 'gt') if key in visuals}
+    except (MemoryError, RuntimeError, ValueError) as error:
+        height, width = data['lq'].shape[2:]
+        reason = str(error).partition('\n')[0] or type(error).__name__
+    # Here the traceback, and with it what the network has kept, is gone.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    get_root_logger().error(f'{data["lq_path"][0]} ({width}x{height} pixels) cannot be restored: {reason} It is left '
+                            'out of the validation.')
+    return None
 
 
 def _build(metric_opt: dict[str, Any]) -> FrechetDistance:

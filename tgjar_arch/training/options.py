@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import yaml
-from basicsr.utils.options import ordered_yaml
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
     DATASET_REGISTRY,
@@ -28,6 +27,10 @@ from basicsr.utils.registry import (
 )
 
 from tgjar_arch.metrics.fid import SET_METRICS
+from tgjar_arch.training.errors import OptionError
+from tgjar_arch.training.value_checks import check_arguments, check_values
+from tgjar_arch.training.yaml_file import OptionLoader
+from tgjar_arch.weights.shipped import SUFFIX, shipped
 
 REQUIRED = ('name', 'model_type', 'num_gpu', 'datasets', 'path')
 REQUIRED_TRAIN = (
@@ -43,19 +46,17 @@ STAGE_1 = dict.fromkeys(('path:pretrain_network_t', 'path:pretrain_network_i'), 
 TOP = {*REQUIRED, 'network_g', 'network_d', 'network_t', 'network_i', 'manual_seed', 'train', 'val', 'logger',
        'dist_params', 'scale', 'find_unused_parameters', 'plugin'}
 LOGGER = {'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}
+WITHOUT_CAPTIONS = ('--force_yml network_t=none path:pretrain_network_t=~ train:train_network_t=false '
+                    'train:damsm_opt=~ datasets:train:tokenizer=~ datasets:val:tokenizer=~ datasets:train:recolour=0')
 FILES = {  # keys of a dataset that name files, and what to do when they are missing
     'dataroot_gt': 'docs/data.md says how to get the data.',
     'dataroot_lq': 'docs/data.md says how to get the data.',
     'dataroot_text': 'docs/data.md says how to get the data.',
-    'tokenizer': 'Build it with `tgjar vocab`.',
+    'tokenizer': f'Build it with `tgjar vocab`, or train without captions: {WITHOUT_CAPTIONS}',
 }
 
 _INT = re.compile(r'[+-]?\d+')
 _FLOAT = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
-
-
-class OptionError(Exception):
-    """A mistake of the user's that one line explains: which file, which key, what to do."""
 
 
 def parse_value(text: str) -> Any:
@@ -88,6 +89,31 @@ def _parse_texts(value: Any) -> Any:
     return parse_value(value) if isinstance(value, str) else value
 
 
+def find_options(path: str) -> str:
+    """The option file that `-opt` means: a file, else one that comes with the package, whose name is enough.
+
+    Args:
+        path: `my.yml`, or `train_tgjar_cub.yml`, also as `options/train_tgjar_cub.yml`, `train_tgjar_cub` and, of a
+            folder in it, `baselines/train_edsr_cub.yml` or `train_edsr_cub.yml`.
+
+    Returns:
+        The path of a file, or `path` where there is none.
+    """
+    if Path(path).exists():
+        return path
+    name = Path(path).as_posix().removeprefix('options/')
+    return str(_shipped_options().get(name) or _shipped_options().get(f'{name}.yml') or path)
+
+
+def _shipped_options() -> dict[str, Path]:
+    """Option files of the package, by their names with and without the folder."""
+    package = Path(__file__).parents[1]
+    # In a checkout they lie beside the package.
+    folder = package.parent / 'options' if (package.parent / 'setup.py').is_file() else package / 'options'
+    files = sorted(folder.rglob('*.yml'))
+    return {file.name: file for file in files} | {file.relative_to(folder).as_posix(): file for file in files}
+
+
 def read_options(path: str) -> dict[str, Any]:
     """Read an option file with BasicSR's loader, which also executes its plugin line.
 
@@ -99,13 +125,14 @@ def read_options(path: str) -> dict[str, Any]:
     except FileNotFoundError:
         folder = Path(path).parent
         beside = {file.name: file for file in sorted([*folder.glob('*/*.yml'), *folder.glob('*.yml')])}
+        beside = {name: Path(name) for name in _shipped_options()} | beside
         near = difflib.get_close_matches(Path(path).name, beside, n=1)
         hint = f' Did you mean {beside[near[0]]}?' if near else ''
         raise OptionError(f'no option file {path}.{hint}') from None
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f'cannot read the option file {path}: {error}') from error
     try:
-        options = yaml.load(text, Loader=ordered_yaml()[0])
+        options = yaml.load(text, Loader=OptionLoader)
     except yaml.MarkedYAMLError as error:
         line = f', line {error.problem_mark.line + 1}' if error.problem_mark else ''
         raise OptionError(f'{path}{line}: {error.problem or error.context}; mend the YAML there.') from error
@@ -156,8 +183,11 @@ def override(options: dict[str, Any], entries: Iterable[str], path: str) -> tupl
     return options, notes
 
 
-def check_options(options: dict[str, Any], path: str, is_train: bool) -> None:
-    """Check what BasicSR needs of an option file, every `type`, and the keys of networks, losses and metrics.
+def check_options(options: dict[str, Any], path: str, is_train: bool) -> list[str]:
+    """Check what BasicSR needs of an option file, every `type`, the keys of networks, losses and metrics, and values.
+
+    Returns:
+        Notes about what is no mistake, but may surprise.
 
     Raises:
         OptionError: the first mistake found.
@@ -175,12 +205,12 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> None:
     if not isinstance(options['name'], str):
         raise OptionError(f'{path}: name: {options["name"]!r} must be text; put it in quotes.')
     num_gpu = options['num_gpu']
-    if num_gpu != 'auto' and not isinstance(num_gpu, int):
+    if num_gpu != 'auto' and (type(num_gpu) is not int or num_gpu < 0):
         raise OptionError(f'{path}: num_gpu: {num_gpu!r} must be auto or a number.')
     if num_gpu != 'auto' and num_gpu > 0 and not torch.cuda.is_available():
         raise OptionError(f'{path}: num_gpu: {num_gpu}, but no CUDA device is found; set num_gpu: auto (0 is the CPU), '
                           'or add --force_yml num_gpu=auto.')
-    _registered(options['model_type'], MODEL_REGISTRY, 'model_type', path)
+    model = _registered(options['model_type'], MODEL_REGISTRY, 'model_type', path)
     for key, block in options.items():
         if key.startswith('network_') and block is not None and not isinstance(block, dict):
             raise OptionError(f'{path}: {key}: {block!r} must be a section with type and arguments, or ~ for none.')
@@ -193,8 +223,11 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> None:
                               f'{options["model_type"]} does not compute; TGJARModel does, with any network_g.')
         if is_constructor:
             _check_keys(entry, block, key, path)
+            check_arguments(entry, block, key, path)
         elif registry is METRIC_REGISTRY and entry.__module__.partition('.')[0] in ('basicsr', 'tgjar_arch'):
             _check_keys(entry, block, key, path, {'img', 'img2'}, {'better'})
+            check_arguments(entry, block, key, path, ('img', 'img2'))
+    return check_values(options, path, model, is_train)
 
 
 def check_files(options: dict[str, Any], path: str, resumes: bool) -> None:
@@ -208,10 +241,27 @@ def check_files(options: dict[str, Any], path: str, resumes: bool) -> None:
         files |= {f'path:{name}': value for name, value in options['path'].items() if name.startswith('pretrain_')}
         if options['model_type'] == 'TGJARModel' and not options.get('train', {}).get('damsm_opt'):
             files.pop('path:pretrain_network_i', None)  # only L_IT reads it
+    reads_ours = options['model_type'] in ('TGJARModel', 'DAMSMModel')
     for key, value in files.items():
+        if value is not None and not isinstance(value, str):
+            raise OptionError(f'{path}: {key}: {value!r} must be one path, as text; put several folders into one, or '
+                              'link them there.' if key.startswith('datasets') else
+                              f'{path}: {key}: {value!r} must be one path, as text, or ~.')
+        if key.startswith('path:') and value is not None:
+            is_shipped = _is_shipped(value)
+            if not reads_ours and (is_shipped or value.endswith(SUFFIX)):
+                raise OptionError(f'{path}: {key}: {options["model_type"]} reads .pth files only; `tgjar unpack '
+                                  f'{value} -o FOLDER` makes one of it.')
+            if is_shipped:
+                continue
         if isinstance(value, str) and not Path(value).expanduser().exists():
             hint = FILES.get(key.rpartition(':')[2]) or STAGE_1.get(key, 'Name other weights, or ~ for none.')
             raise OptionError(f'{path}: {key}: there is no {value} (seen from {Path.cwd()}). {hint}')
+
+
+def _is_shipped(weights: str) -> bool:
+    """Whether it is the name of shipped weights, and no file."""
+    return not Path(weights).expanduser().exists() and weights.removesuffix(SUFFIX) in shipped()
 
 
 def _look_up(options: dict[str, Any], key: str) -> Any:

@@ -9,6 +9,8 @@
 | a mistake in the option file is a traceback, after the old experiment was moved away | one line, before |
 | few images: training ends early, for epochs are counted with a last batch that is dropped | all iterations |
 | resumed in the middle of an epoch: its first images once more, with the same crops and captions | its remaining ones |
+| resumed with another learning rate or schedule: the old one, silently | the new one, and it is said |
+| `lr: 1e-4` is a text, and of a key given twice the last counts | a number; an error |
 
 The changes hold while the pipeline runs; no file and no other code is touched.
 """
@@ -37,11 +39,14 @@ from basicsr.utils.dist_util import master_only
 from torch.nn.parallel import DistributedDataParallel
 
 from tgjar_arch import registration
-from tgjar_arch.training.options import OptionError, check_files, check_options, override, parse_value, read_options
+from tgjar_arch.training.built_first import TestBuilt, TrainingBuilt
+from tgjar_arch.training.changed_options import apply_changes
+from tgjar_arch.training.errors import OptionError
+from tgjar_arch.training.options import check_files, check_options, override, parse_value, read_options
 from tgjar_arch.training.resume import load_resume_state
+from tgjar_arch.training.yaml_file import option_yaml
 
-# Where BasicSR calls a registered constructor: a wrong argument shows up there, not in our files.
-_BUILDERS = ('basicsr.archs', 'basicsr.data', 'basicsr.losses', 'basicsr.metrics', 'basicsr.models')
+_LONGEST = 600  # characters of what is said of a constructor's error: PyTorch names every tensor that does not fit
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ def _check(settings: PipelineSettings) -> None:
     options, notes = override(read_options(file), list(settings.force_yml), file)
     for note in notes:
         print(note, file=sys.stderr)
-    check_options(options, file, settings.is_train)
+    for note in check_options(options, file, settings.is_train):
+        print(f'tgjar {settings.command}: {note}', file=sys.stderr)
     check_files(options, file, resumes=settings.auto_resume or bool(options['path'].get('resume_state')))
     experiment = Path('experiments', options['name']).resolve()
     if settings.is_train and experiment in Path(file).resolve().parents:
@@ -110,23 +116,33 @@ def _check(settings: PipelineSettings) -> None:
 
 def _pipeline(settings: PipelineSettings) -> None:
     module = importlib.import_module(f'basicsr.{settings.command}')
+    build_dataset = _explained(module.build_dataset, settings.option_file)
+    build_model = _explained(module.build_model, settings.option_file)
     changes = [
         # BasicSR parses it again, and writes it into the experiment's copy of the option file.
         (sys, 'argv', [f'tgjar {settings.command}', *settings.argv]),
         (basicsr.utils.options, '_postprocess_yml_value', parse_value),
-        (module, 'build_dataset', _explained(module.build_dataset, settings.option_file)),
-        (module, 'build_model', _explained(module.build_model, settings.option_file)),
+        (basicsr.utils.options, 'ordered_yaml', option_yaml),
     ]
     if settings.launcher != 'none' and not torch.cuda.is_available():
         changes.append((basicsr.utils.options, 'init_dist', _init_dist_cpu))
         changes.append((BaseModel, 'model_to_device', _model_to_device_cpu))
     if settings.is_train:
-        changes.append((module, 'copy_opt_file', _by_one_process(module.copy_opt_file)))
         resumed: dict[str, Any] = {}
-        changes.append((module, 'load_resume_state', _noted(load_resume_state, resumed)))
-        changes.append((module, 'EnlargedSampler', ContinuedSampler))
-        changes.append((module, 'create_train_val_dataloader',
-                        _with_enough_epochs(module.create_train_val_dataloader, resumed, settings.option_file)))
+        create = _with_enough_epochs(module.create_train_val_dataloader, resumed, settings.option_file)
+        built = TrainingBuilt(create, build_model)
+        changes += [
+            (module, 'copy_opt_file', _by_one_process(module.copy_opt_file)),
+            (module, 'load_resume_state', _resumed_and_built(built, resumed, settings.option_file)),
+            (module, 'EnlargedSampler', ContinuedSampler),
+            (module, 'build_dataset', build_dataset),
+            (module, 'create_train_val_dataloader', built.loaders),
+            (module, 'build_model', built.built_model),
+        ]
+    else:
+        tested = TestBuilt(build_dataset, build_model, module.make_exp_dirs)
+        changes += [(module, 'make_exp_dirs', tested.make_folders), (module, 'build_dataset', tested.dataset),
+                    (module, 'build_model', tested.model)]
     with _replaced(changes):
         (module.train_pipeline if settings.is_train else module.test_pipeline)(os.getcwd())
 
@@ -144,16 +160,24 @@ def _by_one_process(copy_opt_file: Callable[..., None]) -> Callable[..., None]:
     return copy
 
 
-def _noted(load: Callable[[dict], dict | None], resumed: dict[str, Any]) -> Callable[[dict], dict | None]:
-    """Keep in `resumed` where the training goes on."""
+def _resumed_and_built(built: TrainingBuilt, resumed: dict[str, Any], path: str) -> Callable[[dict], dict | None]:
+    """`load_resume_state`, which BasicSR calls before it makes a folder, and everything built after it.
 
-    def noted(options: dict) -> dict | None:
-        state = load(options)
+    `resumed` keeps where the training goes on, and the state follows what the option file says now.
+    """
+
+    def load(options: dict) -> dict | None:
+        state = load_resume_state(options)
         if state is not None:
             resumed.update(epoch=state['epoch'], iter=state['iter'])
+        built.build(options)
+        if state is not None:
+            for note in apply_changes(state, built.model, path):
+                if options['rank'] == 0:
+                    print(f'tgjar train: {note}', file=sys.stderr)
         return state
 
-    return noted
+    return load
 
 
 class ContinuedSampler(EnlargedSampler):
@@ -222,28 +246,34 @@ def _explained(build: Callable[[dict], Any], path: str) -> Callable[[dict], Any]
     def explained(opt: dict) -> Any:
         try:
             return build(opt)
-        except (KeyError, OSError, TypeError, ValueError) as error:
+        except (AssertionError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             if not isinstance(error, OSError) and not _is_about_options(error):
                 raise
             section = f'datasets:{opt["phase"]}' if 'phase' in opt else opt.get('model_type', '')
-            text = str(error)
+            text = ' '.join(str(error).split())
             if isinstance(error, KeyError):  # of a dictionary it holds the key alone, of ours a sentence
                 text = str(error.args[0])
                 text = text if ' ' in text else f'the key {text} is missing'
+                if error.args[0] == 'params':  # of a checkpoint, which BasicSR's models read
+                    text = "the weights have no 'params'; name what they have, path: param_key_g: params_ema"
+            if len(text) > _LONGEST:
+                text = f'{text[:_LONGEST]} ...'
             raise OptionError(f'{path} ({section}): {text}') from error
 
     return explained
 
 
 def _is_about_options(error: BaseException) -> bool:
-    """Raised in this package, by a call of a registered constructor, or by BasicSR for want of a key."""
+    """Raised in this package or in BasicSR, as by a call of a registered constructor; or PyTorch's word that weights do
+    not fit."""
     frame = error.__traceback__
     assert frame is not None  # it has been raised
     while frame.tb_next is not None:
         frame = frame.tb_next
     module = frame.tb_frame.f_globals.get('__name__', '')
-    return (module.startswith('tgjar_arch.') or module in _BUILDERS
-            or isinstance(error, KeyError) and module.startswith('basicsr.'))
+    if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError):
+        return module.startswith('tgjar_arch.') or 'loading state_dict' in str(error)
+    return module.startswith(('tgjar_arch.', 'basicsr.'))
 
 
 def _init_dist_cpu(launcher: str, **_: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from basicsr.utils import check_resume
 
-from tgjar_arch.training.options import OptionError
+from tgjar_arch.training.errors import OptionError
 from tgjar_arch.weights.checkpoint import load_checkpoint
 
 _STATE = re.compile(r'(\d+)\.state')

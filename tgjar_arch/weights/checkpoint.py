@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,19 @@ def load_checkpoint_for(text_norm: bool | None, path: str | Path) -> dict[str, A
         ValueError: when it is not a readable checkpoint, or they differ.
     """
     content = load_checkpoint(path)
+    check_text_norm(text_norm, content, path)
+    return content
+
+
+def check_text_norm(text_norm: bool | None, content: Mapping[str, Any], path: str | Path) -> None:
+    """Compare `text_norm` of a network with the one in the content of a checkpoint; None where it has none.
+
+    Raises:
+        ValueError: they differ.
+    """
     if text_norm is not None and 'network' in content:
         trained = with_text_norm_said(json.loads(content['network'])).get('text_norm', text_norm)
         if trained != text_norm:
             raise ValueError(f'{path} was trained with text_norm: {str(trained).lower()}, but network_g has '
                              f'{str(text_norm).lower()}; set network_g: text_norm, or use what `tgjar unpack '
                              '--text-norm` makes of exported weights.')
-    return content
-
-
