@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import distributed, multiprocessing
 from torch.utils.data import DataLoader
 
+import tgjar_arch
 from tests.helpers.tiny_model import make
 from tgjar_arch.metrics.lpips import build_lpips
 
@@ -27,6 +28,7 @@ def validate(opt: dict, result: Path) -> None:
 
 
 def process(rank: int, opts: list[dict], folder: Path) -> None:
+    tgjar_arch.register()  # a new process, which has read no option file
     torch.set_num_threads(1)
     distributed.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2,
                                    timeout=timedelta(minutes=5))  # then an error, where one waits for the other

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tgjar_arch.atomic_file import atomic
+from tgjar_arch.jpeg.grid import find_grid
 from tgjar_arch.pictures.captions import FoundCaption, find_caption
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
@@ -74,8 +75,17 @@ class Compression:
 
 
 def compression_of(photo: Photo) -> Compression:
-    """Decide which quality counts: that of the file's own, last compression; None for a file that is not JPEG."""
-    return Compression(photo.jpeg.qf if photo.jpeg else None)
+    """Decide which compression counts: the coarsest one that the pixels went through, which may be an earlier one.
+
+    A picture of quality 10 that was cropped and saved again at 90, or kept as PNG, still has the blocks of the first
+    compression, on a grid that may begin anywhere (`tgjar_arch.jpeg.grid.find_grid`).
+    """
+    own = photo.jpeg.qf if photo.jpeg else None
+    hidden = find_grid(photo.pixels, own_table=photo.jpeg.tables[0] if photo.jpeg else None)
+    if hidden is None or own is not None and hidden.qf >= own:
+        return Compression(own)
+    words = f'compressed before at quality {hidden.qf} (blocks from row {hidden.row}, column {hidden.column})'
+    return Compression(hidden.qf, hidden.chroma or (hidden.row, hidden.column), words)
 
 
 @dataclass(frozen=True)
