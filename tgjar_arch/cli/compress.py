@@ -14,10 +14,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='tgjar compress',
         description='Write JPEG files that carry their captions (paper, section 4.7).',
-        epilog='Captions: --caption, else what the file itself says (JPEG comment, XMP, EXIF, IPTC, PNG text), else a text '
-        'file beside it, else metadata.jsonl or metadata.csv in its folder or above, up to the input, else none. Every viewer opens '
-        'the result; `tgjar restore` finds the caption in it. Exit code: 0 all written, 1 some failed, 2 nothing could '
-        'be started. Example: tgjar compress bird.png --qf 1 --caption "a small yellow bird" -o bird.jpg')
+        epilog='Captions: --caption, else what the file itself says (JPEG comment, XMP, EXIF, IPTC, PNG text), else a '
+        'text file beside it, else metadata.jsonl or metadata.csv in its folder or above, up to the input, else none. '
+        'Every viewer opens the result; `tgjar restore` finds the caption in it. Exit code: 0 all written, 1 some '
+        'failed, 2 nothing could be started. '
+        'Example: tgjar compress bird.png --qf 1 --caption "a small yellow bird" -o bird.jpg')
     parser.add_argument('inputs', type=Path, nargs='+', metavar='IMAGE', help='image files, or folders (any depth)')
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='OUT',
                         help='a .jpg file, or a folder (always for several images)')

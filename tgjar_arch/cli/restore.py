@@ -16,8 +16,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='tgjar restore', description='Restore badly compressed pictures with the help of captions.',
         epilog='Captions: --caption, else what the file itself says (JPEG comment, XMP, EXIF, IPTC, PNG text), else a '
-        'text file beside it (bird.jpg, bird.txt), else metadata.jsonl or metadata.csv in its folder or above, up to the '
-        'input, else --auto-caption, else none. '
+        'text file beside it (bird.jpg, bird.txt), else metadata.jsonl or metadata.csv in its folder or above, up to '
+        'the input, else --auto-caption, else none. '
         'Results that are already there are kept, so an interrupted run goes on where it stopped. Exit code: 0 no '
         'failure, 1 some files failed, 2 nothing could be started. '
         'Example: tgjar restore bird.jpg -o bird.png --caption "a small yellow bird"')
