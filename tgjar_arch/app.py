@@ -125,11 +125,12 @@ def restore(path: str | None, caption: str | None, strength: float, self_ensembl
     if len(caption) > MAX_CAPTION:
         raise gr.Error(f'The caption has {len(caption):,} characters; {MAX_CAPTION:,} are enough.',
                        print_exception=False)
+    found = compression_of(photo)
     try:
         with lock:
             restorer.self_ensemble = self_ensemble
             restored = restorer(photo.pixels, caption, text_strength=float(strength),
-                                tables=photo.jpeg.tables if photo.jpeg else None, grid=compression_of(photo).grid,
+                                tables=found.tables, grid=found.grid,
                                 progress=lambda done, total: progress((done, total), unit='tiles'))
     except (ValueError, RuntimeError, MemoryError) as error:
         raise gr.Error(str(error).partition('\n')[0] or 'Memory ran out; try a smaller picture.') from error

@@ -149,10 +149,10 @@ def compare(settings: CompareSettings, say: Callable[[str], None]) -> str:
     restorer = load(weights, settings)
     for line in notes(restorer, photo, captions, quality_limit(weights)):
         say(line)
+    grid = compression_of(photo).grid
     # The figure shows what the words do, so also where they colour a grey picture.
-    results = [restorer(photo.pixels, caption, text_strength=settings.text_strength, tile=settings.tile,
-                        grid=compression_of(photo).grid, colourise=True)
-               for caption in captions]
+    results = [restorer(photo.pixels, caption, text_strength=settings.text_strength, tile=settings.tile, grid=grid,
+                        colourise=True) for caption in captions]
     pictures = [upright_srgb(photo, result) for result in results]
     draw_captions(upright_srgb(photo, photo.pixels), list(zip(captions, pictures, strict=True)), settings.output,
                   original, zoom, settings.dpi, _title(photo))

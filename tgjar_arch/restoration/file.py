@@ -4,7 +4,7 @@ import ctypes
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from tgjar_arch.atomic_file import atomic
 from tgjar_arch.jpeg.grid import find_grid
+from tgjar_arch.jpeg.quality import standard_tables
 from tgjar_arch.pictures.captions import FoundCaption, find_caption
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
@@ -67,11 +68,13 @@ class Compression:
         qf: its quality factor; None where it cannot be told.
         grid: (row, column) of its first whole block, 0 to 15, as of `Restorer`.
         words: about it, for the line of a file; '' where the description of the file says it.
+        tables: (2, 8, 8), its quantisation tables, luma and chroma; None where they are not known.
     """
 
     qf: int | None
     grid: tuple[int, int] = (0, 0)
     words: str = ''
+    tables: np.ndarray | None = field(default=None, compare=False)
 
 
 def compression_of(photo: Photo) -> Compression:
@@ -83,9 +86,10 @@ def compression_of(photo: Photo) -> Compression:
     own = photo.jpeg.qf if photo.jpeg else None
     hidden = find_grid(photo.pixels, own_table=photo.jpeg.tables[0] if photo.jpeg else None)
     if hidden is None or own is not None and hidden.qf >= own:
-        return Compression(own)
+        return Compression(own, tables=photo.jpeg.tables if photo.jpeg else None)
     words = f'compressed before at quality {hidden.qf} (blocks from row {hidden.row}, column {hidden.column})'
-    return Compression(hidden.qf, hidden.chroma or (hidden.row, hidden.column), words)
+    grid = hidden.chroma or (hidden.row, hidden.column)
+    return Compression(hidden.qf, grid, words, standard_tables(hidden.qf).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class FileReport:
     Attributes:
         description: what it is, such as `JPEG quality 7, 4:2:0, 51 x 37`.
         caption: the caption, and where it is from; None if the file was left as it is, or copied.
-        is_jpeg: whether its JPEG quality can be read.
+        is_jpeg: whether its JPEG quality is known, from its tables or from a grid of blocks in the pixels.
         is_deep: whether it has more than 8 bits a sample.
         target: the file that was written; None if none was.
         notes: what somebody should know about the file (`tgjar_arch.pictures.photo.Photo.notes`).
@@ -162,8 +166,8 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
         ValueError: if the file is broken, or does not suit the network or the output format.
     """
     photo = read_photo(source, settings.max_pixels)
-    is_jpeg, is_deep = photo.jpeg is not None, photo.bit_depth > 8
     found = compression_of(photo)
+    is_jpeg, is_deep = found.qf is not None, photo.bit_depth > 8
     description = describe(photo) + (f', {found.words}' if found.words else '')
     too_good = found.qf is not None and settings.max_qf is not None and found.qf > settings.max_qf
     if too_good and settings.for_better != 'restore':
@@ -174,8 +178,7 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     caption = caption_of(source, photo, settings, root, captioner)
     colourise = settings.colourise and bool(caption.text)
     restored = restorer(photo.pixels, caption.text, text_strength=settings.text_strength, tile=settings.tile,
-                        tables=photo.jpeg.tables if photo.jpeg else None, grid=found.grid, colourise=colourise,
-                        progress=progress)
+                        tables=found.tables, grid=found.grid, colourise=colourise, progress=progress)
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None:
         trim(0)  # glibc: gives back what the tiles took, before the writer takes a copy of the picture
     if on_restored is not None:
