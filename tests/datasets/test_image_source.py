@@ -123,7 +123,7 @@ def test_errors_name_the_option_and_the_folder(folder, lmdb_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'dataroot_lq: there is no folder .*absent'):
         ImageSource(tmp_path / 'absent', 'dataroot_lq')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(ValueError, match=r'dataroot_gt: there is no image in .*empty \(\.png'):
+    with pytest.raises(ValueError, match=r'dataroot_gt: there is no image in .*empty \(\.jpg'):
         ImageSource(tmp_path / 'empty')
     (folder / 'plain.bmp').write_bytes(b'')
     with pytest.raises(ValueError, match=r'plain\.Jpeg and .*plain\.bmp have one name|plain\.bmp and .*plain\.Jpeg'):
