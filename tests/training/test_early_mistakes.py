@@ -50,6 +50,28 @@ MISTAKES = {  # keys and values that are changed, and what the line must say
     'seed': ({'manual_seed': 'zero'}, "manual_seed: 'zero' must be a whole number"),
     'gpus': ({'num_gpu': -1}, 'num_gpu: -1 must be auto or a number'),
     'data set name': ({'datasets:val:name': None}, 'datasets:val:name is missing'),
+    # sections
+    'path text': ({'path': 'experiments'}, "path must be a section with keys, not 'experiments'"),
+    'logger text': ({'logger': 'wandb'}, "logger must be a section with keys, not 'wandb'"),
+    'data set list': ({'datasets:train': ['gt']}, "datasets:train must be a section with type: ..., not ['gt']"),
+    'metrics list': ({'val:metrics': ['psnr', 'ssim']}, "val:metrics must be a section with a section for every metric,"
+                     " not ['psnr', 'ssim']"),
+    'metric text': ({'val:metrics:psnr': 'calculate_psnr'}, 'val:metrics:psnr must be a section with type: ..., not '
+                    "'calculate_psnr'"),
+    'optimiser text': ({'train:optim_g': 'Adam'}, "train:optim_g must be a section with type: ..., not 'Adam'"),
+    'no optimiser': ({'train:optim_g': None}, 'train:optim_g must be a section with type: ..., not ~'),
+    'scheduler text': ({'train:scheduler': 'MultiStepLR'}, 'train:scheduler must be a section with type: ..., not '
+                       "'MultiStepLR'"),
+    'loss text': ({'train:pixel_opt': 'L1Loss'}, "train:pixel_opt must be a section with type: ..., not 'L1Loss'"),
+    'backend text': ({'datasets:train:io_backend': 'disk'}, 'datasets:train:io_backend must be a section with type: '
+                     "disk, not 'disk'"),
+    'backend type': ({'datasets:val:io_backend:type': ['disk']}, "datasets:val:io_backend:type: ['disk'] must be text"),
+    'network type': ({'network_g:type': ['EDSR']}, "network_g:type: ['EDSR'] must be text"),
+    'model type': ({'model_type': ['SRModel']}, "model_type: ['SRModel'] must be text"),
+    'scheduler type': ({'train:scheduler:type': 1}, 'train:scheduler:type: 1 must be text'),
+    'one beta': ({'train:optim_g:betas': [0.9]}, 'train:optim_g:betas: [0.9] must be two numbers, such as [0.9'),
+    'beta': ({'train:optim_g:betas': 0.9}, 'train:optim_g:betas: 0.9 must be two numbers, such as [0.9'),
+    'negative seed': ({'manual_seed': -5}, 'manual_seed: -5 must be a whole number from 0 up'),
     # found when they are built
     'no images': ({'datasets:train:dataroot_lq': 'experiments'}, 'datasets:train'),
     'built': ({'network_g:num_block': 1.5}, 'bad.yml (SRModel): '),

@@ -28,6 +28,7 @@ from basicsr.utils.registry import (
 
 from tgjar_arch.metrics.fid import SET_METRICS
 from tgjar_arch.training.errors import OptionError
+from tgjar_arch.training.section_checks import check_sections
 from tgjar_arch.training.value_checks import check_arguments, check_values
 from tgjar_arch.training.yaml_file import OptionLoader
 from tgjar_arch.weights.shipped import SUFFIX, shipped
@@ -192,6 +193,7 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> list[st
     Raises:
         OptionError: the first mistake found.
     """
+    check_sections(options, path, is_train)
     required = [*REQUIRED, *(REQUIRED_TRAIN if is_train else REQUIRED_TEST)]
     if is_train and options.get('val') is not None:
         required += ['val:val_freq', 'val:save_img']

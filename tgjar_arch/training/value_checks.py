@@ -24,6 +24,7 @@ _OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')  # 
 _SCHEDULERS = {'MultiStepLR': MultiStepRestartLR, 'MultiStepRestartLR': MultiStepRestartLR,
                'CosineAnnealingRestartLR': CosineAnnealingRestartLR}
 _LISTS = ('milestones', 'restarts', 'restart_weights', 'periods')
+_SEEDS = 2 ** 31  # NumPy takes twice as many, and BasicSR adds the process and the worker
 _LONGEST_NAME = 200  # bytes: BasicSR adds `_archived_DATE` to a folder of 255 at most, and `train_` and more to a file
 
 
@@ -44,8 +45,8 @@ def check_values(options: Mapping[str, Any], path: str, model: type[BaseModel], 
     """
     _check_name(options['name'], path)
     seed = options.get('manual_seed')
-    if seed is not None and type(seed) is not int:
-        raise OptionError(f'{path}: manual_seed: {seed!r} must be a whole number, or ~ for a random one.')
+    if seed is not None and (type(seed) is not int or not 0 <= seed < _SEEDS):
+        raise OptionError(f'{path}: manual_seed: {seed!r} must be a whole number from 0 up, or ~ for a random one.')
     for key, block in options['datasets'].items():
         _check_dataset(key, block or {}, path, is_train)
     if not is_train:
@@ -149,6 +150,9 @@ def _check_optimizer(key: str, block: Mapping[str, Any], path: str, model: type[
     for name, value in options.items():
         if isinstance(value, str):
             raise OptionError(f'{path}: {where}:{name}: {value!r} is text, but must be a number, without quotes.')
+    betas = options.get('betas', (0.9, 0.999))
+    if not isinstance(betas, list | tuple) or len(betas) != 2 or not all(map(_is_number, betas)):
+        raise OptionError(f'{path}: {where}:betas: {betas!r} must be two numbers, such as [0.9, 0.999].')
     try:
         _optimizer(model, kind, options)
     except NotImplementedError:
