@@ -72,6 +72,25 @@ MISTAKES = {  # keys and values that are changed, and what the line must say
     'one beta': ({'train:optim_g:betas': [0.9]}, 'train:optim_g:betas: [0.9] must be two numbers, such as [0.9'),
     'beta': ({'train:optim_g:betas': 0.9}, 'train:optim_g:betas: 0.9 must be two numbers, such as [0.9'),
     'negative seed': ({'manual_seed': -5}, 'manual_seed: -5 must be a whole number from 0 up'),
+    # ranges
+    'decay': ({'train:ema_decay': 2}, 'train:ema_decay: 2 must be a number from 0 up and below 1, such as 0.999'),
+    'decay of text': ({'train:ema_decay': '0.999'}, "train:ema_decay: '0.999' must be a number from 0 up and below 1, "
+                      'such as 0.999, without quotes'),
+    'clip': ({'train:clip_grad': -1}, 'train:clip_grad: -1 must be a number from 0 up'),
+    'clip of text': ({'train:clip_text': '1'}, "train:clip_text: '1' must be a number from 0 up, without quotes"),
+    'border': ({'val:metrics:psnr:crop_border': -3}, 'val:metrics:psnr:crop_border: -3 must be a whole number from 0'),
+    'border of text': ({'val:metrics:psnr:crop_border': '4'}, "psnr:crop_border: '4' must be a whole number from 0"),
+    'wide border': ({'val:metrics:psnr:crop_border': 16, 'datasets:val:gt_size': 32}, 'crop_border: 16 pixels at every '
+                    'edge leave nothing of datasets:val:gt_size, 32; lower it'),
+    'save_img': ({'val:save_img': 'no'}, "val:save_img: 'no' must be true or false, without quotes"),
+    'pbar': ({'val:pbar': 3}, 'val:pbar: 3 must be true or false'),
+    'flip': ({'datasets:train:use_hflip': 'yes'}, "datasets:train:use_hflip: 'yes' must be true or false"),
+    'strict': ({'path:strict_load_g': 'false'}, "path:strict_load_g: 'false' must be true or false"),
+    'TensorBoard': ({'logger:use_tb_logger': 'off'}, "logger:use_tb_logger: 'off' must be true or false"),
+    'unused': ({'find_unused_parameters': 'no'}, "bad.yml: find_unused_parameters: 'no' must be true or false"),
+    'text encoder': ({'train:train_network_t': 'no'}, "train:train_network_t: 'no' must be true or false"),
+    'no loss weight': ({'train:pixel_opt:loss_weight': None}, 'train:pixel_opt:loss_weight: it is empty (~), but must '
+                       'be a number, such as 1.0; or remove the key'),
     # found when they are built
     'no images': ({'datasets:train:dataroot_lq': 'experiments'}, 'datasets:train'),
     'built': ({'network_g:num_block': 1.5}, 'bad.yml (SRModel): '),
