@@ -6,6 +6,7 @@ BasicSR finds most mistakes in an option file late, and shows them as a tracebac
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import inspect
 import os
@@ -130,8 +131,14 @@ def read_options(path: str) -> dict[str, Any]:
         near = difflib.get_close_matches(Path(path).name, beside, n=1)
         hint = f' Did you mean {beside[near[0]]}?' if near else ''
         raise OptionError(f'no option file {path}.{hint}') from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        with_bom = Path(path).read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding = 'it is UTF-16' if with_bom else 'it is no UTF-8'
+        raise OptionError(f'cannot read the option file {path}: {encoding}; save it as UTF-8.') from error
+    except OSError as error:
         raise OptionError(f'cannot read the option file {path}: {error}') from error
+    if '\0' in text:  # UTF-16 without its mark is valid UTF-8
+        raise OptionError(f'cannot read the option file {path}: it is no UTF-8; save it as UTF-8.')
     try:
         options = yaml.load(text, Loader=OptionLoader)
     except yaml.MarkedYAMLError as error:
@@ -256,6 +263,8 @@ def check_files(options: dict[str, Any], path: str, resumes: bool) -> None:
                                   f'{value} -o FOLDER` makes one of it.')
             if is_shipped:
                 continue
+            if key.startswith('path:pretrain_') and Path(value).expanduser().is_dir():
+                raise OptionError(f'{path}: {key}: {value} is a folder; name a file in it.')
         if isinstance(value, str) and not Path(value).expanduser().exists():
             hint = FILES.get(key.rpartition(':')[2]) or STAGE_1.get(key, 'Name other weights, or ~ for none.')
             raise OptionError(f'{path}: {key}: there is no {value} (seen from {Path.cwd()}). {hint}')
