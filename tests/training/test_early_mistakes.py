@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from basicsr.models.sr_model import SRModel
 
 from tests.helpers.checkout import ROOT
 from tests.training.test_pipeline import OPTIONS, workspace, write  # noqa: F401
@@ -40,6 +41,7 @@ MISTAKES = {  # keys and values that are changed, and what the line must say
     'list': ({'datasets:train:dataroot_gt': ['gt', 'lq']}, "dataroot_gt: ['gt', 'lq'] must be one path"),
     'weights list': ({'path:pretrain_network_g': ['a.pth']}, "pretrain_network_g: ['a.pth'] must be one path"),
     'foreign weights': ({'path:pretrain_network_g': 'tgjar_universal'}, 'SRModel reads .pth files only; `tgjar unpack'),
+    'weights folder': ({'path:pretrain_network_g': 'gt'}, 'path:pretrain_network_g: gt is a folder; name a file in it'),
     'wandb alone': ({'logger:wandb': {'project': 'p'}}, 'logger:wandb:project needs logger:use_tb_logger: true'),
     'phase': ({'datasets:test': {'type': 'PairedImageDataset', 'name': 't'}}, 'datasets:test: a data set of `tgjar'),
     'prefetch': ({'datasets:train:prefetch_mode': 'gpu'}, "prefetch_mode: 'gpu' must be ~, cpu or cuda"),
@@ -50,8 +52,55 @@ MISTAKES = {  # keys and values that are changed, and what the line must say
     'seed': ({'manual_seed': 'zero'}, "manual_seed: 'zero' must be a whole number"),
     'gpus': ({'num_gpu': -1}, 'num_gpu: -1 must be auto or a number'),
     'data set name': ({'datasets:val:name': None}, 'datasets:val:name is missing'),
+    # sections
+    'path text': ({'path': 'experiments'}, "path must be a section with keys, not 'experiments'"),
+    'logger text': ({'logger': 'wandb'}, "logger must be a section with keys, not 'wandb'"),
+    'data set list': ({'datasets:train': ['gt']}, "datasets:train must be a section with type: ..., not ['gt']"),
+    'metrics list': ({'val:metrics': ['psnr', 'ssim']}, "val:metrics must be a section with a section for every metric,"
+                     " not ['psnr', 'ssim']"),
+    'metric text': ({'val:metrics:psnr': 'calculate_psnr'}, 'val:metrics:psnr must be a section with type: ..., not '
+                    "'calculate_psnr'"),
+    'optimiser text': ({'train:optim_g': 'Adam'}, "train:optim_g must be a section with type: ..., not 'Adam'"),
+    'no optimiser': ({'train:optim_g': None}, 'train:optim_g must be a section with type: ..., not ~'),
+    'scheduler text': ({'train:scheduler': 'MultiStepLR'}, 'train:scheduler must be a section with type: ..., not '
+                       "'MultiStepLR'"),
+    'loss text': ({'train:pixel_opt': 'L1Loss'}, "train:pixel_opt must be a section with type: ..., not 'L1Loss'"),
+    'backend text': ({'datasets:train:io_backend': 'disk'}, 'datasets:train:io_backend must be a section with type: '
+                     "disk, not 'disk'"),
+    'backend type': ({'datasets:val:io_backend:type': ['disk']}, "datasets:val:io_backend:type: ['disk'] must be text"),
+    'network type': ({'network_g:type': ['EDSR']}, "network_g:type: ['EDSR'] must be text"),
+    'model type': ({'model_type': ['SRModel']}, "model_type: ['SRModel'] must be text"),
+    'scheduler type': ({'train:scheduler:type': 1}, 'train:scheduler:type: 1 must be text'),
+    'one beta': ({'train:optim_g:betas': [0.9]}, 'train:optim_g:betas: [0.9] must be two numbers, such as [0.9'),
+    'beta': ({'train:optim_g:betas': 0.9}, 'train:optim_g:betas: 0.9 must be two numbers, such as [0.9'),
+    'negative seed': ({'manual_seed': -5}, 'manual_seed: -5 must be a whole number from 0 up'),
+    # ranges
+    'decay': ({'train:ema_decay': 2}, 'train:ema_decay: 2 must be a number from 0 up and below 1, such as 0.999'),
+    'decay of text': ({'train:ema_decay': '0.999'}, "train:ema_decay: '0.999' must be a number from 0 up and below 1, "
+                      'such as 0.999, without quotes'),
+    'clip': ({'train:clip_grad': -1}, 'train:clip_grad: -1 must be a number from 0 up'),
+    'clip of text': ({'train:clip_text': '1'}, "train:clip_text: '1' must be a number from 0 up, without quotes"),
+    'border': ({'val:metrics:psnr:crop_border': -3}, 'val:metrics:psnr:crop_border: -3 must be a whole number from 0'),
+    'border of text': ({'val:metrics:psnr:crop_border': '4'}, "psnr:crop_border: '4' must be a whole number from 0"),
+    'wide border': ({'val:metrics:psnr:crop_border': 16, 'datasets:val:gt_size': 32}, 'crop_border: 16 pixels at every '
+                    'edge leave nothing of datasets:val:gt_size, 32; lower it'),
+    'save_img': ({'val:save_img': 'no'}, "val:save_img: 'no' must be true or false, without quotes"),
+    'pbar': ({'val:pbar': 3}, 'val:pbar: 3 must be true or false'),
+    'flip': ({'datasets:train:use_hflip': 'yes'}, "datasets:train:use_hflip: 'yes' must be true or false"),
+    'strict': ({'path:strict_load_g': 'false'}, "path:strict_load_g: 'false' must be true or false"),
+    'TensorBoard': ({'logger:use_tb_logger': 'off'}, "logger:use_tb_logger: 'off' must be true or false"),
+    'unused': ({'find_unused_parameters': 'no'}, "bad.yml: find_unused_parameters: 'no' must be true or false"),
+    'text encoder': ({'train:train_network_t': 'no'}, "train:train_network_t: 'no' must be true or false"),
+    'no loss weight': ({'train:pixel_opt:loss_weight': None}, 'train:pixel_opt:loss_weight: it is empty (~), but must '
+                       'be a number, such as 1.0; or remove the key'),
     # found when they are built
     'no images': ({'datasets:train:dataroot_lq': 'experiments'}, 'datasets:train'),
+    'small pictures': ({'datasets:train:gt_size': 200}, 'the first batch of datasets:train does not go through: LQ '
+                       '(64, 64) is smaller than patch size'),
+    'channels': ({'network_g:num_in_ch': 1}, 'does not go through: '),
+    'upscale': ({'network_g:upscale': 2}, 'network_g makes images of 3x64x64 (channels x height x width), but the '
+                'originals are 3x32x32'),
+    'io_backend': ({'datasets:train:io_backend:type': 'dsk'}, 'Backend dsk is not supported'),
     'built': ({'network_g:num_block': 1.5}, 'bad.yml (SRModel): '),
 }
 
@@ -89,6 +138,17 @@ def test_a_logger_that_is_not_installed(package: str, changes: dict, workspace: 
     assert main(['train', '-opt', write(changed(changes), 'bad.yml')]) == 2
     assert f'{package} is not installed; pip install {package}, or set logger:' in capsys.readouterr().err
     assert not Path('experiments').exists()
+
+
+@pytest.mark.parametrize(('encoding', 'said'), [
+    ('utf-16', 'it is UTF-16; save it as UTF-8.'), ('utf-16-le', 'it is no UTF-8; save it as UTF-8.'),
+    ('latin-1', 'it is no UTF-8; save it as UTF-8.')])
+def test_another_encoding(encoding: str, said: str, workspace: Path,  # noqa: F811
+                          capsys: pytest.CaptureFixture[str]) -> None:
+    text = '# Größe\n' if encoding == 'latin-1' else ''
+    Path('bad.yml').write_bytes((text + Path('tiny.yml').read_text()).encode(encoding))
+    assert main(['train', '-opt', 'bad.yml']) == 2
+    assert capsys.readouterr().err == f'tgjar train: cannot read the option file bad.yml: {said}\n'
 
 
 def test_a_key_given_twice(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
@@ -195,6 +255,67 @@ def test_data_without_captions_say_how_to_train(workspace: Path, photos: Callabl
     error = capsys.readouterr().err
     assert 'no caption with a known word was found' in error and f'To train without captions: {how}' in error
     assert not Path('experiments').exists()
+
+
+@pytest.mark.parametrize(('entry', 'said'), [
+    ('network_t:text_dim=32', ''), ('network_g:num_in_ch=1', ''), ('datasets:train:gt_size=200', 'The first: gt'),
+    ('network_d:num_in_ch=1', '')])
+def test_our_model_is_tried_on_a_batch(entry: str, said: str, workspace: Path,  # noqa: F811
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    options = changed({
+        'model_type': 'TGJARModel',
+        'network_t': {'type': 'LSTMTextEncoder', 'vocab_size': None, 'embed_dim': 4, 'text_dim': 16},
+        'network_g': {'type': 'TGJARGenerator', 'num_in_ch': 3, 'num_feat': 4, 'num_block': 1, 'text_dim': 16},
+        'network_d': {'type': 'TGJARDiscriminator', 'num_in_ch': 3, 'num_feat': 2},
+        'train:train_network_t': True, 'train:optim_d': {'type': 'Adam', 'lr': 1e-4},
+        'train:gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}})
+    for file in Path('gt').iterdir():
+        file.with_suffix('.txt').write_text('a red bird', encoding='utf-8')
+    WordTokenizer.from_words(['a', 'red', 'bird']).save('tokenizer.json')
+    ours = {'type': 'PairedImageTextDataset', 'tokenizer': 'tokenizer.json', 'qf': 10, 'dataroot_lq': None}
+    options['datasets']['train'] |= ours
+    del options['datasets']['train']['use_rot']
+    options['datasets']['val'] |= ours
+    write(options, 'ours.yml')
+    Path('experiments/tiny/models').mkdir(parents=True)
+    assert main(['train', '-opt', 'ours.yml', '--force_yml', entry]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith('tgjar train: ours.yml: the first batch of datasets:train does not go through: ')
+    assert said in error and [path.name for path in Path('experiments').iterdir()] == ['tiny']
+    assert main(['train', '-opt', 'ours.yml', '--force_yml', 'train:total_iter=1', 'val=none']) == 0
+
+
+def test_the_tried_batch_leaves_no_trace(workspace: Path) -> None:  # noqa: F811
+    import random
+
+    import numpy as np
+    from basicsr.archs.edsr_arch import EDSR
+    from basicsr.data import build_dataset
+    from torch.utils.data import DataLoader
+
+    from tgjar_arch.training.first_batch import try_first_batch
+
+    class Model(SRModel):
+        def __init__(self) -> None:
+            self.net_g = torch.nn.Sequential(torch.nn.BatchNorm2d(3), EDSR(3, 3, 4, 1, 1))
+            self.device = torch.device('cpu')
+
+    dataset = build_dataset(OPTIONS['datasets']['train'] | {'scale': 1, 'phase': 'train'})
+    model = Model()
+    before = {name: value.clone() for name, value in model.net_g.state_dict().items()}
+    attributes = dict(vars(model))
+    draws = []
+    for tries in (False, True):
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        torch.manual_seed(1)
+        if tries:
+            try_first_batch(DataLoader(dataset, batch_size=2, shuffle=True), model)
+        draws.append((random.random(), np.random.rand(), torch.rand(1).item()))  # noqa: NPY002
+    assert draws[0] == draws[1]
+    assert vars(model) == attributes and all(module.training for module in model.net_g.modules())
+    assert all(torch.equal(before[name], value) for name, value in model.net_g.state_dict().items())
+    assert dataset.file_client is None and dataset.io_backend_opt == {'type': 'disk'}
 
 
 def resume(*entries: str) -> int:

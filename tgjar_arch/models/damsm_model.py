@@ -122,6 +122,11 @@ class DAMSMModel(Stage):
         regions, global_features = self.net_i(self.images)
         return regions, global_features, self.net_t(self.ids, self.mask)
 
+    def forward_once(self) -> None:
+        """Both encoders and their losses on the batch, as in an iteration."""
+        nets = [self.get_bare_model(net) for net in (self.net_i, self.net_t)]
+        self.cri_damsm.terms(*nets[0](self.images), nets[1](self.ids, self.mask), self.class_ids)
+
     def optimize_parameters(self, current_iter: int) -> None:
         (optimizer,) = self.optimizers
         optimizer.zero_grad()

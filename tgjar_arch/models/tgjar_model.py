@@ -271,6 +271,19 @@ class TGJARModel(Stage, SRGANModel):
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
+    def forward_once(self) -> Tensor:
+        """The restored batch, (N, 3, H, W), after it went through every network and loss of an iteration."""
+        with self._autocast():
+            text = self._encode_text(self.get_bare_model(self.net_t))
+            output = self._restore(self.get_bare_model(self.net_g), self.lq, text).float()
+            if self.cri_damsm is not None:
+                self.cri_damsm(*self.net_i(output), text, self.class_ids)
+            if self.net_d is not None:
+                self.get_bare_model(self.net_d)(output)
+        if output.shape == self.gt.shape and self.cri_contrastive is not None:
+            self.cri_contrastive(output, self.gt, self.lq)
+        return output
+
     def _update_generator(self, loss_dict: OrderedDict, text: TextFeatures | None) -> Tensor | None:
         """Returns the discriminator's prediction for the output, with its graph, where its own update may use it.
 

@@ -2,7 +2,8 @@
 
 BasicSR makes its folders first, and moves an old experiment away for it. What a constructor, a file or a checkpoint
 then refuses has cost the user the place of the old results. Here everything is built once, in BasicSR's order and from
-the same random state, and handed out where BasicSR would build it; the log of it is written when there is a log file.
+the same random state, tried on a batch of the training, and handed out where BasicSR would build it; the log of it is
+written when there is a log file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from typing import Any
 
 from basicsr.utils import logger as basicsr_logger
 
+from tgjar_arch.training.errors import OptionError
+from tgjar_arch.training.first_batch import try_first_batch
+
 _NAME = 'basicsr'
+_LONGEST = 600  # characters of what is said of an error
 
 
 class TrainingBuilt:
@@ -24,19 +29,33 @@ class TrainingBuilt:
     Args:
         create: `create_train_val_dataloader` of `basicsr.train`.
         build_model: its `build_model`.
+        path: the option file, for messages.
     """
 
-    def __init__(self, create: Callable[[dict, Any], tuple], build_model: Callable[[dict], Any]) -> None:
-        self._create, self._build_model = create, build_model
+    def __init__(self, create: Callable[[dict, Any], tuple], build_model: Callable[[dict], Any], path: str) -> None:
+        self._create, self._build_model, self._path = create, build_model, path
         self._records: list[logging.LogRecord] = []
         self._loaders: tuple = ()
         self.model: Any = None
 
     def build(self, opt: dict) -> None:
-        """Build both from BasicSR's parsed options."""
+        """Build both from BasicSR's parsed options, and try them on a batch.
+
+        Raises:
+            OptionError: when the batch cannot be drawn, or does not go through the networks.
+        """
         with _kept_log() as self._records:
             self._loaders = self._create(opt, logging.getLogger(_NAME))
             self.model = self._build_model(opt)
+        with _kept_log(shows_warnings=False) as said:  # the training says it again
+            try:
+                try_first_batch(self._loaders[0], self.model)
+            except Exception as error:
+                text = ' '.join(str(error).split())[:_LONGEST] or type(error).__name__
+                warnings = [record.getMessage() for record in said if record.levelno >= logging.WARNING]
+                hint = f' The first: {warnings[0]}' if warnings else ''
+                raise OptionError(f'{self._path}: the first batch of datasets:train does not go through: {text}{hint}'
+                                  ) from error
 
     def loaders(self, opt: dict, logger: logging.Logger) -> tuple:
         """In the place of `create_train_val_dataloader`."""
@@ -83,10 +102,10 @@ class TestBuilt:
 
 
 @contextmanager
-def _kept_log() -> Iterator[list[logging.LogRecord]]:
+def _kept_log(shows_warnings: bool = True) -> Iterator[list[logging.LogRecord]]:
     """Keep what is logged, for BasicSR opens its log file the first time that somebody asks for its logger.
 
-    After an error the warnings go to the terminal: they may say why.
+    After an error the warnings go to the terminal, if wanted: they may say why.
     """
     logger, started = logging.getLogger(_NAME), basicsr_logger.initialized_logger
     before = (logger.handlers, logger.level, logger.propagate, _NAME in started)
@@ -98,7 +117,7 @@ def _kept_log() -> Iterator[list[logging.LogRecord]]:
         yield keeper.records
     except Exception:
         for record in keeper.records:
-            if record.levelno >= logging.WARNING:
+            if shows_warnings and record.levelno >= logging.WARNING:
                 print(record.getMessage(), file=sys.stderr)
         raise
     finally:

@@ -6,6 +6,7 @@ BasicSR finds most mistakes in an option file late, and shows them as a tracebac
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import inspect
 import os
@@ -28,6 +29,7 @@ from basicsr.utils.registry import (
 
 from tgjar_arch.metrics.fid import SET_METRICS
 from tgjar_arch.training.errors import OptionError
+from tgjar_arch.training.section_checks import check_sections
 from tgjar_arch.training.value_checks import check_arguments, check_values
 from tgjar_arch.training.yaml_file import OptionLoader
 from tgjar_arch.weights.shipped import SUFFIX, shipped
@@ -129,8 +131,14 @@ def read_options(path: str) -> dict[str, Any]:
         near = difflib.get_close_matches(Path(path).name, beside, n=1)
         hint = f' Did you mean {beside[near[0]]}?' if near else ''
         raise OptionError(f'no option file {path}.{hint}') from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        with_bom = Path(path).read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding = 'it is UTF-16' if with_bom else 'it is no UTF-8'
+        raise OptionError(f'cannot read the option file {path}: {encoding}; save it as UTF-8.') from error
+    except OSError as error:
         raise OptionError(f'cannot read the option file {path}: {error}') from error
+    if '\0' in text:  # UTF-16 without its mark is valid UTF-8
+        raise OptionError(f'cannot read the option file {path}: it is no UTF-8; save it as UTF-8.')
     try:
         options = yaml.load(text, Loader=OptionLoader)
     except yaml.MarkedYAMLError as error:
@@ -192,6 +200,7 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> list[st
     Raises:
         OptionError: the first mistake found.
     """
+    check_sections(options, path, is_train)
     required = [*REQUIRED, *(REQUIRED_TRAIN if is_train else REQUIRED_TEST)]
     if is_train and options.get('val') is not None:
         required += ['val:val_freq', 'val:save_img']
@@ -254,6 +263,8 @@ def check_files(options: dict[str, Any], path: str, resumes: bool) -> None:
                                   f'{value} -o FOLDER` makes one of it.')
             if is_shipped:
                 continue
+            if key.startswith('path:pretrain_') and Path(value).expanduser().is_dir():
+                raise OptionError(f'{path}: {key}: {value} is a folder; name a file in it.')
         if isinstance(value, str) and not Path(value).expanduser().exists():
             hint = FILES.get(key.rpartition(':')[2]) or STAGE_1.get(key, 'Name other weights, or ~ for none.')
             raise OptionError(f'{path}: {key}: there is no {value} (seen from {Path.cwd()}). {hint}')

@@ -130,7 +130,7 @@ def _pipeline(settings: PipelineSettings) -> None:
     if settings.is_train:
         resumed: dict[str, Any] = {}
         create = _with_enough_epochs(module.create_train_val_dataloader, resumed, settings.option_file)
-        built = TrainingBuilt(create, build_model)
+        built = TrainingBuilt(create, build_model, settings.option_file)
         changes += [
             (module, 'copy_opt_file', _by_one_process(module.copy_opt_file)),
             (module, 'load_resume_state', _resumed_and_built(built, resumed, settings.option_file)),

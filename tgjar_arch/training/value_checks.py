@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,11 +19,18 @@ _LOWEST = {  # whole numbers of a training; 5e3 is one too
     'train:warmup_iter': -1, 'train:net_d_iters': 1, 'train:net_d_init_iters': 0,
 }
 _LOWEST_OF_DATASETS = {'gt_size': 1, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0, 'num_prefetch_queue': 1}
+_NOT_NEGATIVE = ('clip_grad', 'clip_text')  # under train
+_TRUE_OR_FALSE = {
+    '': ('find_unused_parameters',), 'logger': ('use_tb_logger',), 'val': ('save_img', 'pbar'),
+    'train': ('train_network_t', 'channels_last', 'reuse_fake', 'compile'),
+}
+_TRUE_OR_FALSE_OF_DATASETS = ('use_hflip', 'use_rot', 'pin_memory', 'persistent_workers', 'quantisation_maps')
 _PREFETCH = (None, 'cpu', 'cuda')
 _OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')  # which of them depends on BasicSR
 _SCHEDULERS = {'MultiStepLR': MultiStepRestartLR, 'MultiStepRestartLR': MultiStepRestartLR,
                'CosineAnnealingRestartLR': CosineAnnealingRestartLR}
 _LISTS = ('milestones', 'restarts', 'restart_weights', 'periods')
+_SEEDS = 2 ** 31  # NumPy takes twice as many, and BasicSR adds the process and the worker
 _LONGEST_NAME = 200  # bytes: BasicSR adds `_archived_DATE` to a folder of 255 at most, and `train_` and more to a file
 
 
@@ -44,10 +51,16 @@ def check_values(options: Mapping[str, Any], path: str, model: type[BaseModel], 
     """
     _check_name(options['name'], path)
     seed = options.get('manual_seed')
-    if seed is not None and type(seed) is not int:
-        raise OptionError(f'{path}: manual_seed: {seed!r} must be a whole number, or ~ for a random one.')
+    if seed is not None and (type(seed) is not int or not 0 <= seed < _SEEDS):
+        raise OptionError(f'{path}: manual_seed: {seed!r} must be a whole number from 0 up, or ~ for a random one.')
     for key, block in options['datasets'].items():
         _check_dataset(key, block or {}, path, is_train)
+    for section, names in _TRUE_OR_FALSE.items():
+        if section != 'train' or is_train:
+            _true_or_false((options.get(section) or {}) if section else options, names, section, path)
+    _true_or_false(options['path'], [name for name in options['path'] if str(name).startswith('strict_load_')], 'path',
+                   path)
+    _check_borders(options, path)
     if not is_train:
         return []
     for key, lowest in _LOWEST.items():
@@ -56,6 +69,12 @@ def check_values(options: Mapping[str, Any], path: str, model: type[BaseModel], 
             _whole(options[section][name], lowest, key, path, accept_float=True)
     _check_loggers(options, path)
     train = options['train']
+    _check_decay(train.get('ema_decay'), path)
+    for name in _NOT_NEGATIVE:
+        value = train.get(name)
+        if value is not None and (not _is_number(value) or not value >= 0):
+            raise OptionError(f'{path}: train:{name}: {value!r} must be a number from 0 up, without quotes; 0 is no '
+                              'limit.')
     for key, block in train.items():
         if key.startswith('optim_') and isinstance(block, Mapping):
             _check_optimizer(key, block, path, model)
@@ -75,7 +94,7 @@ def check_arguments(entry: Any, block: Mapping[str, Any], key: str, path: str, g
         given: arguments that do not come from the section.
 
     Raises:
-        OptionError: an argument without a default is missing, or text stands for a number.
+        OptionError: an argument without a default is missing, or text or ~ stands for a number.
     """
     for parameter in inspect.signature(entry).parameters.values():
         name, default = parameter.name, parameter.default
@@ -87,6 +106,9 @@ def check_arguments(entry: Any, block: Mapping[str, Any], key: str, path: str, g
         elif type(default) in (int, float) and isinstance(block[name], str):
             raise OptionError(f'{path}: {key}:{name}: {block[name]!r} is text, but must be a number, such as '
                               f'{default}, without quotes.')
+        elif type(default) in (int, float) and block[name] is None:
+            raise OptionError(f'{path}: {key}:{name}: it is empty (~), but must be a number, such as {default}; or '
+                              'remove the key.')
         elif type(default) is bool and isinstance(block[name], str):
             raise OptionError(f'{path}: {key}:{name}: {block[name]!r} is text, but must be true or false.')
 
@@ -110,6 +132,7 @@ def _check_dataset(key: str, block: Mapping[str, Any], path: str, is_train: bool
     for name, lowest in _LOWEST_OF_DATASETS.items():
         if block.get(name) is not None:
             _whole(block[name], lowest, f'datasets:{key}:{name}', path)
+    _true_or_false(block, _TRUE_OR_FALSE_OF_DATASETS, f'datasets:{key}', path)
     ratio = block.get('dataset_enlarge_ratio', 1)
     if not _is_number(ratio) or ratio <= 0:
         raise OptionError(f'{path}: datasets:{key}:dataset_enlarge_ratio: {ratio!r} must be a number above 0.')
@@ -121,6 +144,36 @@ def _check_dataset(key: str, block: Mapping[str, Any], path: str, is_train: bool
             raise OptionError(f'{path}: datasets:{key}:prefetch_mode: cuda needs pin_memory: true beside it.')
         if not torch.cuda.is_available():
             raise OptionError(f'{path}: datasets:{key}:prefetch_mode: cuda, but no CUDA device is found; set it to ~.')
+
+
+def _check_decay(value: Any, path: str) -> None:
+    if value is not None and (not _is_number(value) or not 0 <= value < 1):
+        raise OptionError(f'{path}: train:ema_decay: {value!r} must be a number from 0 up and below 1, such as 0.999, '
+                          'without quotes; 0 is none.')
+
+
+def _check_borders(options: Mapping[str, Any], path: str) -> None:
+    """Metrics leave out `crop_border` pixels at every edge, and something must remain."""
+    sizes = {key: block['gt_size'] for key, block in options['datasets'].items()
+             if not key.startswith('train') and (block or {}).get('gt_size') is not None}
+    for key, block in ((options.get('val') or {}).get('metrics') or {}).items():
+        border = (block or {}).get('crop_border')
+        if border is None:
+            continue
+        where = f'val:metrics:{key}:crop_border'
+        _whole(border, 0, where, path)
+        for name, size in sizes.items():
+            if 2 * border >= size:
+                raise OptionError(f'{path}: {where}: {border} pixels at every edge leave nothing of '
+                                  f'datasets:{name}:gt_size, {size}; lower it.')
+
+
+def _true_or_false(block: Mapping[str, Any], names: Iterable[str], section: str, path: str) -> None:
+    for name in names:
+        value = block.get(name)
+        if value is not None and not (isinstance(value, bool | int) and value in (0, 1)):
+            key = f'{section}:{name}' if section else name
+            raise OptionError(f'{path}: {key}: {value!r} must be true or false, without quotes.')
 
 
 def _check_loggers(options: Mapping[str, Any], path: str) -> None:
@@ -149,6 +202,9 @@ def _check_optimizer(key: str, block: Mapping[str, Any], path: str, model: type[
     for name, value in options.items():
         if isinstance(value, str):
             raise OptionError(f'{path}: {where}:{name}: {value!r} is text, but must be a number, without quotes.')
+    betas = options.get('betas', (0.9, 0.999))
+    if not isinstance(betas, list | tuple) or len(betas) != 2 or not all(map(_is_number, betas)):
+        raise OptionError(f'{path}: {where}:betas: {betas!r} must be two numbers, such as [0.9, 0.999].')
     try:
         _optimizer(model, kind, options)
     except NotImplementedError:
