@@ -40,11 +40,13 @@ class ImageSource:
 
     def __init__(self, root: str | os.PathLike, key: str = 'dataroot_gt') -> None:
         self.root = Path(root).expanduser()
+        self._key = key
         self.is_lmdb = self.root.suffix == '.lmdb'
         if not self.root.is_dir():
             raise FileNotFoundError(f'{key}: there is no folder {self.root}.')
         unreadable: list[OSError] = []
-        found = self._lmdb_files() if self.is_lmdb else list_images(self.root, unreadable.append)
+        found = self._lmdb_files() if self.is_lmdb else list_images(
+            self.root, unreadable.append, on_odd=self._pass_over)
         for error in unreadable:
             get_root_logger().warning(f'{key}: the folder {error.filename} cannot be read ({error.strerror}); its '
                                       'images are left out.')
@@ -57,6 +59,9 @@ class ImageSource:
                                  'their suffix, so move or rename one.')
             self.files[name] = path
         self._disk = FileClient('disk')
+
+    def _pass_over(self, path: Path, what: str) -> None:
+        get_root_logger().warning(f'{self._key}: {path} is {what}; it is left out.')
 
     def _lmdb_files(self) -> list[str]:
         meta_info = self.root / 'meta_info.txt'

@@ -125,7 +125,7 @@ def test_what_happens_to_captions_is_said(tmp_path, weights, capsys):
     (root / 'c.txt').write_text('a bird')
     restore.main(['-i', str(root), '-o', str(tmp_path / 'out'), '--weights', str(weights), '--quiet'])
     error = capsys.readouterr().err
-    assert '1 pictures that are not JPEG files are left out' in error
+    assert f'left as it is: {root / "e.png"}: PNG, 32 x 32: no JPEG file, and no blocks of an earlier' in error
     assert '1 of 4 files have no caption' in error
     assert '1 of 4 files have a caption without any known word' in error
     assert '1 of 4 files have a caption that is cut to its first 6 known words' in error

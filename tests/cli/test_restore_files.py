@@ -1,6 +1,9 @@
 """`tgjar restore` on folders: which files are taken, where the results go, and what is said of the rest."""
 
 
+import os
+import socket
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,9 +21,7 @@ def test_results_never_collide(tmp_path):
     jpegs(root, names)
     picture().save(root / 'a.png')
     found = find_images(root, out)
-    assert found.left_out == [root / 'a.png'] and len(found.files) == 6
-    found = find_images(root, out, force=True)
-    assert found.left_out == [] and len(found.files) == 7
+    assert len(found.files) == 7
     targets = [job.target.relative_to(out).as_posix() for job in plan([found], out)]
     assert sorted(targets) == ['A.JPG.png', 'a.jpeg.png', 'a.jpg.2.png', 'a.jpg.jpg.png', 'a.png.png', 'b.v2.png',
                                'sub/a.png']
@@ -58,17 +59,69 @@ def test_metadata_of_subfolders(tmp_path, weights, capsys):  # noqa: F811
     (root / 'sub' / 'metadata.jsonl').write_text('{"file_name": "a.jpg", "captions": ["a red bird"]}\n')
     assert restore.main(args_of(tmp_path, weights, '--show-caption')) == 0
     assert 'caption "a red bird", from metadata.jsonl' in capsys.readouterr().out
-    (root / 'sub' / 'metadata.jsonl').write_text('{"captions": []}\n')
-    assert restore.main(args_of(tmp_path, weights)) == 2
-    assert 'metadata.jsonl, line 1' in capsys.readouterr().err
 
 
-def test_a_mistake_in_the_metadata_stops_at_once(tmp_path, weights, capsys):  # noqa: F811
+def test_a_mistake_in_the_metadata_is_told_once_and_the_rest_is_read(tmp_path, weights, capsys, caplog):  # noqa: F811
+    jpegs(tmp_path / 'in', ['a.jpg', 'b.jpg', 'c.jpg'])
+    lines = ['{"file_name": "a.jpg", "text": "a red bird"}', '{"captions": []}', '{"file_name": "b.jpg", "text": 5}',
+             '', '[{"file_name": "c.jpg"}]', '{"file_name": "c.jpg", "text": "a bird"}']
+    (tmp_path / 'in' / 'metadata.jsonl').write_text('\n'.join(lines))
+    assert restore.main(args_of(tmp_path, weights, '--show-caption')) == 0
+    out = capsys.readouterr().out
+    assert '3 restored' in out and 'a.jpg: caption "a red bird"' in out and 'c.jpg: caption "a bird"' in out
+    assert 'b.jpg: no caption' in out
+    [message] = [record.getMessage() for record in caplog.records if 'metadata.jsonl' in record.getMessage()]
+    assert 'metadata.jsonl: line 2: expected an object with "file_name"' in message
+    assert message.endswith('; it is left out, as are 2 more lines.')
+
+
+def test_a_list_instead_of_lines_is_said(tmp_path, weights, caplog):  # noqa: F811
     jpegs(tmp_path / 'in', ['a.jpg'])
-    (tmp_path / 'in' / 'metadata.jsonl').write_text('{"file_name": "a.jpg"}\n{"captions": []}\n')
-    assert restore.main(args_of(tmp_path, weights)) == 2
-    error = capsys.readouterr().err
-    assert 'metadata.jsonl, line 2' in error and error.count('\n') == 1
+    (tmp_path / 'in' / 'metadata.jsonl').write_text('[{"file_name": "a.jpg",\n"text": "a bird"}]')
+    assert restore.main(args_of(tmp_path, weights)) == 0
+    assert 'line 1: a JSON array; write one object a line instead; it is left out' in caplog.text
+
+
+def test_odd_entries_never_stop_a_folder(tmp_path, weights, capsys):  # noqa: F811
+    root = tmp_path / 'in'
+    jpegs(root, ['a.jpg', 'z.jpg'])
+    os.mkfifo(root / 'b.jpg')
+    (root / 'c.png').symlink_to('c.png')
+    (root / 'd.jpg').symlink_to(root / 'gone.jpg')
+    (root / 'e.jpeg').symlink_to('/dev/zero')
+    (root / 'f.jpg').mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        place = os.getcwd()
+        os.chdir(root)  # the name of a socket is at most 107 bytes long
+        server.bind('g.jpg')
+        os.chdir(place)
+        os.mkfifo(root / 'no_picture')
+        assert restore.main(args_of(tmp_path, weights)) == 0
+    captured = capsys.readouterr()
+    assert '2 restored' in captured.out and '5 left out, 0 failed' in captured.out
+    assert '5 entries that are no files are left out:' in captured.err and 'no_picture' not in captured.err
+    for name, what in (('b.jpg', 'a named pipe'), ('c.png', 'a link to itself'), ('e.jpeg', 'a device'),
+                       ('d.jpg', f'a link to {root / "gone.jpg"}, which does not exist'), ('g.jpg', 'a socket')):
+        assert f'{root / name} is {what}\n' in captured.err
+    for name, what in (('b.jpg', 'a named pipe'), ('e.jpeg', 'a device'), ('c.png', 'a link to itself')):
+        assert restore.main([str(root / name), '-o', str(tmp_path / 'out'), '--weights', str(weights)]) == 2
+        assert f'{root / name} is {what}; name a file or a folder.' in capsys.readouterr().err
+
+
+def test_jpeg_files_without_a_suffix_are_found(tmp_path, weights, capsys):  # noqa: F811
+    jpegs(tmp_path / 'in', ['a.jpg', 'cache/f_00012a', 'b.dat', 'photo.v2'])
+    (tmp_path / 'in' / 'notes').write_text('no picture')
+    assert restore.main(args_of(tmp_path, weights)) == 0
+    assert sorted(path.relative_to(tmp_path / 'out').as_posix() for path in (tmp_path / 'out').rglob('*.png')) == [
+        'a.png', 'b.dat.png', 'cache/f_00012a.png', 'photo.v2.png']
+
+
+def test_a_jpeg_file_keeps_its_name_beside_pictures_of_other_formats(tmp_path):
+    root, out = tmp_path / 'in', tmp_path / 'out'
+    files = [root / name for name in ('a.jpg', 'a.png', 'a.webp', 'b.jpg', 'b.jpeg', 'c.png')]
+    jobs = plan([FoundImages(root, files)], out)
+    assert [job.target.name for job in jobs] == ['a.png', 'a.png.png', 'a.webp.png', 'b.jpg.png', 'b.jpeg.png', 'c.png']
+    assert [job.copy.name for job in jobs] == ['a.jpg', 'a.2.png', 'a.webp', 'b.jpg', 'b.jpeg', 'c.png']
 
 
 def test_what_is_no_jpeg_or_has_16_bits_is_said(tmp_path, weights, capsys):  # noqa: F811
@@ -77,11 +130,12 @@ def test_what_is_no_jpeg_or_has_16_bits_is_said(tmp_path, weights, capsys):  # n
     Image.fromarray(np.full((16, 16), 40000, np.uint16)).save(root / 'deep.png')
     picture().save(root / 'clean.png')
     assert restore.main(args_of(tmp_path, weights)) == 0
-    assert 'quality' not in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert 'more than 8 bits' not in error and error.count('no JPEG file, and no blocks') == 2
     assert restore.main(args_of(tmp_path, weights, '--force', '--overwrite')) == 0
     error = capsys.readouterr().err
-    assert (f'2 of 3 files are not JPEG files whose quality can be read: what is not badly compressed gets worse: '
-            f'{root / "clean.png"}, {root / "deep.png"}.') in error
+    assert (f'2 of 3 files are no JPEG files, and no blocks of an earlier compression were found in them: if they were '
+            f'not badly compressed, they got worse: {root / "clean.png"}, {root / "deep.png"}.') in error
     assert f'1 of 3 files have more than 8 bits a sample, of which the results keep 8: {root / "deep.png"}.' in error
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.data import astronaut
 
 from tests.cli.test_restore import args_of, experiment, jpegs, tokenizer, weights  # noqa: F401  fixtures among them
 from tests.helpers.photo_files import exif, picture, saved, xmp
@@ -16,6 +17,7 @@ from tgjar_arch.jpeg.segments import add_segments
 from tgjar_arch.pictures.photo import read_photo
 from tgjar_arch.pictures.write import write_picture
 
+FORMATS = {'PNG': 'PNG', 'WEBP': 'WebP', 'GIF': 'GIF', 'AVIF': 'AVIF'}  # in words
 GOOD = {'leave': [], 'copy': ['good.jpg'], 'restore': ['good.png']}
 
 
@@ -33,7 +35,10 @@ def test_several_inputs(tmp_path, weights, capsys):  # noqa: F811
     assert names(out) == ['a.jpg.2.png', 'a.jpg.png', 'c.png', 'sub/b.png']
     assert restore.main(['-i', *words]) == 0
     assert '4 already there' in capsys.readouterr().out
-    assert restore.main([str(tmp_path / 'no.jpg'), *words]) == 2
+    assert restore.main([str(tmp_path / 'no.jpg'), *words]) == 1  # the others are restored
+    captured = capsys.readouterr()
+    assert 'no.jpg does not exist' in captured.err and '4 already there' in captured.out and '1 failed' in captured.out
+    assert restore.main([str(tmp_path / 'no.jpg'), str(tmp_path / 'no'), '-o', str(out)]) == 2
     assert 'no.jpg does not exist' in capsys.readouterr().err
     assert restore.main([*words, '--output', str(tmp_path / 'x.png')]) == 2
     assert 'x.png is one file; name a folder for the results of 4 inputs' in capsys.readouterr().err
@@ -92,14 +97,49 @@ def test_jpeg_under_any_suffix_is_jpeg(tmp_path, weights, capsys, suffix):  # no
 
 @pytest.mark.parametrize(('kind', 'name'), [('PNG', 'a.jpg'), ('WEBP', 'a.jpeg'), ('GIF', 'a.gif'), ('AVIF', 'a.avif'),
                                             ('GIF', 'a.jpg')])
-def test_other_content_is_named_and_restored_on_request(tmp_path, weights, capsys, kind, name):  # noqa: F811
-    jpegs(tmp_path / 'in', ['b.jpg'])
-    (tmp_path / 'in' / name).write_bytes(saved(picture(), kind))
+def test_clean_pictures_of_a_folder_are_left_copied_or_restored(tmp_path, weights, capsys, kind, name):  # noqa: F811
+    root = tmp_path / 'in'
+    jpegs(root, ['b.jpg'])
+    (root / name).write_bytes(saved(picture(), kind))
     assert restore.main(args_of(tmp_path, weights)) == 0
-    assert f'1 pictures that are not JPEG files are left out: {tmp_path / "in" / name};' in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert f'left as it is: {root / name}: {FORMATS[kind]}, 51 x 37: no JPEG file, and no blocks of an' in captured.err
+    assert '1 restored' in captured.out and ', 1 left as they are' in captured.out
+    assert names(tmp_path / 'out') == ['b.png']
+    assert restore.main(args_of(tmp_path, weights, '--better', 'copy')) == 0
+    assert f'copied: {root / name}: ' in capsys.readouterr().err
+    assert (tmp_path / 'out' / name).read_bytes() == (root / name).read_bytes()
+    (tmp_path / 'out' / name).unlink()
     assert restore.main(args_of(tmp_path, weights, '--better', 'restore')) == 0
     assert names(tmp_path / 'out') == ['a.png', 'b.png']
     assert Image.open(tmp_path / 'out' / 'a.png').size == (51, 37)
+
+
+@pytest.mark.parametrize(('options', 'left', 'words'), [
+    ([], False, 'if they were not badly compressed, they got worse'), (['--better', 'leave'], True, 'left as it is'),
+    (['--better', 'copy'], False, 'copied: '), (['--force'], False, 'they got worse')])
+def test_a_clean_picture_that_is_named(tmp_path, weights, capsys, options, left, words):  # noqa: F811
+    picture().save(tmp_path / 'a.png')
+    words_of = [str(tmp_path / 'a.png'), '-o', str(tmp_path / 'x.png'), '--weights', str(weights), *options]
+    assert restore.main(words_of) == 0
+    assert words in capsys.readouterr().err
+    assert (tmp_path / 'x.png').exists() != left
+    if 'copy' in options:
+        assert (tmp_path / 'x.png').read_bytes() == (tmp_path / 'a.png').read_bytes()
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'WEBP'])
+def test_screenshots_of_a_folder_are_restored_on_their_grid(tmp_path, weights, capsys, kind):  # noqa: F811
+    (tmp_path / 'in').mkdir()
+    whole = Image.open(io.BytesIO(saved(Image.fromarray(astronaut()[:203, 100:303]), quality=10)))
+    (tmp_path / 'in' / f'shot.{kind.lower()}').write_bytes(saved(whole.crop((3, 5, 203, 203)), kind, lossless=True))
+    (tmp_path / 'in' / f'clean.{kind.lower()}').write_bytes(saved(Image.fromarray(astronaut()[:200, 300:]), kind,
+                                                                  lossless=True))
+    assert restore.main([str(tmp_path / 'in'), '-o', str(tmp_path / 'out'), '--weights', str(weights)]) == 0
+    captured = capsys.readouterr()
+    assert 'compressed before at quality 10 (blocks from row 3, column 5) ->' in captured.out
+    assert '1 restored' in captured.out and ', 1 left as they are' in captured.out
+    assert names(tmp_path / 'out') == ['shot.png']
 
 
 HEIC = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(40)
@@ -113,7 +153,11 @@ def test_what_cannot_be_read_is_counted_and_named(tmp_path, weights, capsys, con
     jpegs(tmp_path / 'in', ['b.jpg'])
     (tmp_path / 'in' / name).write_bytes(content)
     assert restore.main(args_of(tmp_path, weights)) == 0
-    assert f'left out: {tmp_path / "in" / name};' in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert '1 pictures that cannot be read here are left out:\n' in captured.err
+    assert ', 1 left out, 0 failed' in captured.out
+    assert f'{tmp_path / "in" / name} is a' in captured.err and words in captured.err
+    assert restore.main([str(tmp_path / 'in' / name), '-o', str(tmp_path / 'out'), '--weights', str(weights)]) == 1
     assert restore.main(args_of(tmp_path, weights, '--force')) == 1
     captured = capsys.readouterr()
     assert '1 failed' in captured.out and words in captured.err and f'failed: {tmp_path / "in" / name}' in captured.err

@@ -1,5 +1,6 @@
 """Images by name, from folders and from lmdb."""
 
+import os
 import pickle
 
 import cv2
@@ -8,7 +9,7 @@ import pytest
 import torch
 from basicsr.utils.lmdb_util import LmdbMaker
 
-from tgjar_arch.datasets.captions import read_captions
+from tgjar_arch.datasets.captions import iter_captions, read_captions
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.pictures.files import image_name, list_images
 
@@ -133,3 +134,20 @@ def test_errors_name_the_option_and_the_folder(folder, lmdb_folder, tmp_path):
     (lmdb_folder / 'meta_info.txt').unlink()
     with pytest.raises(FileNotFoundError, match=r'meta_info\.txt is missing: .* is no lmdb written by BasicSR'):
         ImageSource(lmdb_folder)
+
+
+def test_entries_that_are_no_files_are_named_and_passed_over(folder, caplog):
+    """Reading one of them would never end."""
+    os.mkfifo(folder / 'pipe.png')
+    os.mkfifo(folder / 'plain.txt')
+    os.mkfifo(folder / 'metadata.jsonl')
+    (folder / 'loop.jpg').symlink_to('loop.jpg')
+    (folder / 'zero.png').symlink_to('/dev/zero')
+    with caplog.at_level('WARNING'):
+        assert set(ImageSource(folder).files) == set(NAMES)
+    for name, what in (('pipe.png', 'a named pipe'), ('loop.jpg', 'a link to itself'), ('zero.png', 'a device')):
+        assert f'dataroot_gt: {folder / name} is {what}; it is left out.' in caplog.text
+    misfits = []
+    assert list(iter_captions(folder, misfits.append)) == []
+    assert {(misfit.path.name, misfit.why) for misfit in misfits} == {
+        ('plain.txt', 'not read, it is a named pipe'), ('metadata.jsonl', 'not read, it is a named pipe')}

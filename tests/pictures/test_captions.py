@@ -237,15 +237,18 @@ def test_metadata_names_count_from_the_root(write, tmp_path, monkeypatch):
     write(b'{"file_name": "b/x.webp", "captions": ["changed"]}', 'a/metadata.jsonl')
     assert find_caption(path, root=tmp_path / 'a').text == 'changed'
     write(b'{"file_name": 5}', 'a/metadata.jsonl')
-    with pytest.raises(ValueError, match=r'metadata\.jsonl, line 1: expected an object with "file_name"'):
-        find_caption(path, root=tmp_path / 'a')
+    misfits = []
+    assert find_caption(path, root=tmp_path / 'a', tell=misfits.append) == ('', 'none')
+    assert 'line 1: expected an object with "file_name", but got {"file_name": 5}; it is left out.' in str(misfits[1])
+
 
 
 def test_a_thousand_lines_of_metadata_are_read_once(write, tmp_path, monkeypatch):
     import tgjar_arch.pictures.captions as module
     calls = []
     read = module.read_metadata
-    monkeypatch.setattr(module, 'read_metadata', lambda path, tell: calls.append(path) or read(path, tell))
+    monkeypatch.setattr(module, 'read_metadata',
+                        lambda path, tell, strict: calls.append(path) or read(path, tell, strict))
     content = saved(picture(8, 8))
     paths = [write(content, f'{k}.jpg') for k in range(30)]
     lines = [b'{"file_name": "%d.jpg", "captions": ["bird %d"]}' % (k, k) for k in range(1000)]

@@ -70,8 +70,7 @@ def test_grey_cmyk_and_turned_files(weights, tmp_path):
 
 
 def test_a_file_without_tables_is_named_and_the_rest_goes_on(weights, jpeg, tmp_path, capsys):
-    with Image.open(jpeg) as image:
-        image.save(jpeg.parent / 'b.jpg', format='PNG')
+    Image.fromarray(photo(30, 41)).save(jpeg.parent / 'b.jpg', format='PNG')
     arguments = ['-i', str(jpeg.parent), '-o', str(tmp_path / 'out'), '--weights', str(weights), '--quiet', '--force']
     assert restore.main(arguments) == 1
     captured = capsys.readouterr()

@@ -47,8 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     settings = CompressSettings(args.qf, args.chroma, args.caption, args.max_side, args.strip, args.max_pixels,
                                 args.overwrite)
+
+    def pass_over(entry: Path, what: str) -> None:
+        print(one_line(f'left out: {entry} is {what}'), file=sys.stderr)
+
     try:
-        jobs, unreadable = plan(args.inputs, args.output)
+        jobs, unreadable = plan(args.inputs, args.output, pass_over)
     except (OSError, ValueError) as error:
         print(one_line(f'tgjar compress: {error}'), file=sys.stderr)
         return 2

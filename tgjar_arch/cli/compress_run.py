@@ -73,7 +73,8 @@ class Sizes:
         return f'image {self.image:,} bytes{metadata}, {caption}'
 
 
-def plan(inputs: Sequence[Path], output: Path) -> tuple[list[Job], dict[Path, str]]:
+def plan(inputs: Sequence[Path], output: Path, on_odd: Callable[[Path, str], None] | None = None,
+         ) -> tuple[list[Job], dict[Path, str]]:
     """Where each result goes: `output` itself for one file, if it ends in .jpg; else the same place below `output`.
 
     Results of one name keep the suffix of the image: `a.png.jpg`, `a.webp.jpg`.
@@ -81,6 +82,7 @@ def plan(inputs: Sequence[Path], output: Path) -> tuple[list[Job], dict[Path, st
     Args:
         inputs: images and folders.
         output: a .jpg file, or a folder.
+        on_odd: as of `list_images`.
 
     Returns:
         The images, and the folders that cannot be read: folder -> why.
@@ -97,7 +99,7 @@ def plan(inputs: Sequence[Path], output: Path) -> tuple[list[Job], dict[Path, st
     found: list[tuple[Path, Path]] = []  # image, root
     for path in inputs:
         if path.is_dir():
-            names = sorted(list_images(path, failed, ALL_SUFFIXES))
+            names = sorted(list_images(path, failed, ALL_SUFFIXES, on_odd))
             if not names:
                 raise ValueError(f'there is no image in {path}' + ''.join(
                     f'; {folder}: {why}' for folder, why in unreadable.items()) + '.')

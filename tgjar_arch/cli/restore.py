@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
         'Example: tgjar restore bird.jpg -o bird.png --caption "a small yellow bird"')
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument('files', type=Path, nargs='*', default=[], metavar='INPUT',
-                       help='pictures, and folders of JPEGs (any depth)')
+                       help='pictures, and folders of pictures (any depth)')
     which.add_argument('-i', '--input', type=Path, nargs='+', metavar='INPUT', help='the same')
     parser.add_argument('-o', '--output', type=Path, default=Path('restored'), metavar='OUT',
                         help='folder for the results, or the name of a single one (default: %(default)s)')
@@ -45,10 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     which_files.add_argument('--max-qf', type=arguments.quality_factor, metavar='Q',
                              help='do not restore JPEG files of a better quality, which it may harm (default: '
                              f'what the weights file says, else {DEFAULT_MAX_QF})')
-    which_files.add_argument('--better', choices=('leave', 'copy', 'restore'), default='leave',
-                             help='what becomes of them: left out of the results, copied to them as they are, with all '
-                             'metadata, or restored, and with them, in a folder, pictures that are not JPEG files '
-                             '(default: %(default)s)')
+    which_files.add_argument('--better', choices=('leave', 'copy', 'restore'),
+                             help='what becomes of them, and of pictures that are no JPEG files and show no blocks of '
+                             'an earlier compression: left out of the results, copied to them as they are, with all '
+                             'metadata, or restored (default: leave, but such a picture is restored if it was named '
+                             'itself)')
     which_files.add_argument('--force', dest='better', action='store_const', const='restore',
                              help='the same as --better restore')
     arguments.add_max_pixels(which_files)
@@ -76,15 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 if some files failed, 2 if nothing could be started.
     """
     args = _parser().parse_args(argv)
-    from tgjar_arch.cli.restore_run import RestoreRun, notes, restore_all, some, start
+    from tgjar_arch.cli.restore_run import RestoreRun, notes, restore_all, start
     from tgjar_arch.restoration.file import RestoreSettings
 
     settings = RestoreSettings(
-        caption=args.caption, text_strength=args.text_strength, tile=args.tile, max_qf=args.max_qf, better=args.better,
+        caption=args.caption, text_strength=args.text_strength, tile=args.tile, max_qf=args.max_qf,
         colourise=args.colourise, max_pixels=args.max_pixels, quality=args.quality, keep_metadata=args.keep_metadata)
     job = RestoreRun(
         inputs=args.input or args.files, output=args.output, weights=args.weights, settings=settings,
-        format=args.format, attention=args.attention,
+        better=args.better, format=args.format, attention=args.attention,
         captioner=args.auto_caption_model if args.auto_caption else None,
         overwrite=args.overwrite, self_ensemble=args.self_ensemble, device=args.device, dtype=args.dtype)
     try:
@@ -92,10 +93,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(one_line(f'tgjar restore: {error}'), file=sys.stderr)
         return 2
-    if started.left_out:
-        print(one_line(f'{len(started.left_out)} pictures that are not JPEG files are left out: '
-                       f'{some(started.left_out)}; to restore them too, name them, or give --better restore.'),
-              file=sys.stderr)
     outcome = restore_all(started, args.quiet, args.show_caption)
     for line in notes(started.restorer, outcome):
         print(one_line(line), file=sys.stderr)
@@ -107,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if outcome.skipped:
         skipped = (f', {len(outcome.skipped)} left as they are (--max-qf {started.settings.max_qf}) and not in '
                    f'{args.output}: the lines "left as it is" name them')
+    passed = len(outcome.unsupported) + len(outcome.odd)
+    skipped += f', {passed} left out' if passed else ''
     copied = f', {outcome.copied} copied' if outcome.copied else ''
     print(one_line(f'{outcome.done} restored to {args.output}{kept}{copied}{skipped}, {len(outcome.failed)} failed'))
     return 1 if outcome.failed else 0

@@ -11,13 +11,13 @@ import torch
 from tqdm import tqdm
 
 from tgjar_arch.cli import restore_attention as attention_maps
-from tgjar_arch.cli.restore_files import FoundImages, Job, check_metadata, find_images, is_picture_name, plan
+from tgjar_arch.cli.restore_files import FoundImages, Job, find_images, is_picture_name, plan
 from tgjar_arch.cli.screen import one_line
 from tgjar_arch.pictures.captions import FoundCaption
-from tgjar_arch.pictures.photo import Photo, read_photo
+from tgjar_arch.pictures.photo import Photo, UnsupportedPicture, read_photo
 from tgjar_arch.pictures.write import FORMATS, to_srgb
 from tgjar_arch.restoration.attention import check_size
-from tgjar_arch.restoration.file import FileReport, RestoreSettings, caption_of, restore_file
+from tgjar_arch.restoration.file import Better, FileReport, RestoreSettings, caption_of, restore_file
 from tgjar_arch.restoration.limits import MIN_TILE
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.captioner import Captioner
@@ -32,7 +32,10 @@ class RestoreRun:
         inputs: pictures and folders.
         output: folder for the results, or the name of a single one.
         weights: see `find_weights`.
-        settings: how each file is restored; `max_qf` None stands for what suits the weights.
+        settings: how each file is restored; `max_qf` None stands for what suits the weights, and `untraced` is set by
+            `better`.
+        better: what becomes of files that are not badly compressed; None: they are left, but a picture that was named
+            itself and in which no compression can be found is restored.
         format: of the results in a folder, a suffix without its dot; None: png.
         attention: folder for attention maps; None: none are drawn.
         captioner: model that describes files without a caption; None: none does.
@@ -45,6 +48,7 @@ class RestoreRun:
     output: Path
     weights: Path | None
     settings: RestoreSettings
+    better: Better | None = None
     format: str | None = None
     attention: Path | None = None
     captioner: str | None = None
@@ -62,11 +66,12 @@ class Started:
         restorer: the networks.
         jobs: the files.
         settings: how each is restored, with `max_qf`.
+        better: see `RestoreRun`.
         maps: where attention maps go; empty if none are drawn.
         captioner: describes files without a caption.
         overwrite: replace what is there.
-        left_out: pictures of other formats, which are left out.
-        unreadable: folder -> why it cannot be read.
+        unreadable: input or folder -> why it cannot be read.
+        odd: entry of a folder that is no file -> what it is.
     """
 
     restorer: Restorer
@@ -75,8 +80,14 @@ class Started:
     maps: Mapping[Job, Path]
     captioner: Captioner | None
     overwrite: bool
-    left_out: Sequence[Path]
+    better: Better | None
     unreadable: Mapping[Path, str]
+    odd: Mapping[Path, str]
+
+    def settings_of(self, job: Job) -> RestoreSettings:
+        """How a file is restored."""
+        return replace(self.settings, better=self.better or 'leave',
+                       untraced=self.better or ('restore' if job.named else 'leave'))
 
 
 @dataclass
@@ -86,7 +97,9 @@ class Outcome:
     Attributes:
         done: restored.
         kept: results of an earlier run, not restored again. kept_maps: files in the place of attention maps.
-        skipped: left as they are, because their quality is better than `max_qf`. copied: those that were copied.
+        skipped: left as they are, because they are not badly compressed. copied: those that were copied.
+        unsupported: pictures of a folder that are of a format that is not read here, or animations -> which.
+        odd: entries of a folder that are no files -> what they are.
         failed: file -> what went wrong.
         no_jpeg: files whose JPEG quality cannot be read. deep: files with more than 8 bits a sample.
         grey: grey ones with a caption, which stayed grey.
@@ -98,6 +111,8 @@ class Outcome:
     kept_maps: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     copied: int = 0
+    unsupported: dict[Path, str] = field(default_factory=dict)
+    odd: dict[Path, str] = field(default_factory=dict)
     failed: dict[Path, str] = field(default_factory=dict)
     no_jpeg: list[Path] = field(default_factory=list)
     deep: list[Path] = field(default_factory=list)
@@ -137,10 +152,8 @@ def start(run: RestoreRun) -> Started:
         raise ValueError('PNG is lossless and has no --quality; leave it out, or choose --format webp or jpg.')
     if settings.max_qf is None:
         settings = replace(settings, max_qf=quality_limit(weights))
-    found = _find_all(run, settings.for_better == 'restore')
+    found, unreadable = _find_all(run)
     jobs = plan(found, run.output, suffix)
-    if settings.caption is None:
-        check_metadata(jobs)
     restorer = Restorer.from_pretrained(weights, run.device, getattr(torch, run.dtype), run.self_ensemble)
     if settings.tile and not restorer.can_tile:
         raise ValueError(f'{restorer.name} sees the whole picture and cannot restore it in seamless tiles; leave '
@@ -152,16 +165,22 @@ def start(run: RestoreRun) -> Started:
     captioner = None
     if run.captioner is not None and settings.caption is None and restorer.takes_text and settings.text_strength:
         captioner = _load_captioner(run.captioner, restorer.device)
-    return Started(restorer, jobs, settings, maps, captioner, run.overwrite,
-                   [file for one in found for file in one.left_out],
-                   {folder: why for one in found for folder, why in one.unreadable.items()})
+    return Started(restorer, jobs, settings, maps, captioner, run.overwrite, run.better,
+                   unreadable | {folder: why for one in found for folder, why in one.unreadable.items()},
+                   {entry: what for one in found for entry, what in one.odd.items()})
 
 
-def _find_all(run: RestoreRun, force: bool) -> list[FoundImages]:
+def _find_all(run: RestoreRun) -> tuple[list[FoundImages], dict[Path, str]]:
+    """The pictures of all inputs, and what is wrong with inputs; an error if there is no picture at all."""
+    found, errors = [], {}
     for path in run.inputs:
-        if not path.exists():
-            raise FileNotFoundError(f'{path} does not exist.')
-    return [find_images(path, run.output, force) for path in run.inputs]
+        try:
+            found.append(find_images(path, run.output))
+        except (OSError, ValueError) as error:
+            errors[path] = error
+    if not found:
+        raise next(iter(errors.values()))
+    return found, {path: str(error).rstrip('.') for path, error in errors.items()}
 
 
 def _suffix(run: RestoreRun) -> str:
@@ -200,7 +219,7 @@ def restore_all(started: Started, quiet: bool = False, show_caption: bool = Fals
         quiet: no progress bar, and no line for each file.
         show_caption: a line for each file with its caption.
     """
-    outcome = Outcome(failed=dict(started.unreadable))
+    outcome = Outcome(failed=dict(started.unreadable), odd=dict(started.odd))
     settings, jobs = started.settings, started.jobs
     with tqdm(jobs, unit='image', desc='restore', disable=quiet or len(jobs) < 2) as progress:
         for job in progress:
@@ -215,6 +234,10 @@ def restore_all(started: Started, quiet: bool = False, show_caption: bool = Fals
                         _draw_missing(started, job, maps)
                 else:
                     _restore(started, job, maps, outcome, quiet, show_caption)
+            except UnsupportedPicture as error:
+                of_folder = not job.named and started.better != 'restore'
+                reasons = outcome.unsupported if of_folder else outcome.failed
+                reasons[job.source] = str(error)
             except (OSError, ValueError) as error:
                 outcome.failed[job.source] = str(error) or type(error).__name__
             except (RuntimeError, MemoryError) as error:  # torch's, out of memory above all
@@ -230,7 +253,7 @@ def _is_done(started: Started, job: Job) -> bool:
     """Whether an earlier run has written the result, or the copy in its place."""
     if started.overwrite:
         return False
-    return job.target.exists() or (started.settings.for_better == 'copy' and job.copy.exists()
+    return job.target.exists() or (started.better == 'copy' and job.copy.exists()
                                    and not job.copy.samefile(job.source))
 
 
@@ -251,19 +274,18 @@ def _restore(started: Started, job: Job, maps: Path | None, outcome: Outcome, qu
             bar.total = total
             bar.update(done - bar.n)
 
-        report = restore_file(restorer, job.source, job.target, started.settings, job.root, started.captioner, progress,
-                              check, draw, job.copy)
+        report = restore_file(restorer, job.source, job.target, started.settings_of(job), job.root, started.captioner,
+                              progress, check, draw, job.copy)
     for note in report.notes:
         _say(f'warning: {job.source}: {note}.', sys.stderr)
     if report.caption is None:
-        better = (f'better than --max-qf {started.settings.max_qf}; restoring may harm it: the network takes detail '
-                  'that is still there for artifacts')
+        reason = _reason(report, started.settings.max_qf)
         if report.target is not None:
             outcome.copied += 1
-            _say(f'copied: {job.source}: {report.description}: {better} -> {report.target}', sys.stderr)
+            _say(f'copied: {job.source}: {report.description}: {reason} -> {report.target}', sys.stderr)
         else:
             outcome.skipped.append(job.source)
-            _say(f'left as it is: {job.source}: {report.description}: {better}; --better copy or --better restore '
+            _say(f'left as it is: {job.source}: {report.description}: {reason}; --better copy or --better restore '
                  'takes it too.', sys.stderr)
         return
     outcome.add(job.source, report, restorer)
@@ -271,6 +293,14 @@ def _restore(started: Started, job: Job, maps: Path | None, outcome: Outcome, qu
         _say(f'{job.source}: {report.description} -> {job.target}')
     if show_caption:
         _say(f'{job.source}: {_said(report.caption)}')
+
+
+def _reason(report: FileReport, max_qf: int | None) -> str:
+    """Why a file was not restored."""
+    harm = 'restoring may harm it: the network takes detail that is still there for artifacts'
+    if report.is_jpeg:
+        return f'better than --max-qf {max_qf}; {harm}'
+    return f'no JPEG file, and no blocks of an earlier compression were found in it; {harm}'
 
 
 def _say(line: str, file: TextIO | None = None) -> None:
@@ -292,14 +322,20 @@ def notes(restorer: Restorer, outcome: Outcome) -> list[str]:
     """What a user should know about files, and about captions that were not used, or not as a whole."""
     lines = []
     if outcome.no_jpeg:
-        lines.append(f'{len(outcome.no_jpeg)} of {outcome.done} files are not JPEG files whose quality can be read: '
-                     f'what is not badly compressed gets worse: {some(outcome.no_jpeg)}.')
+        lines.append(f'{len(outcome.no_jpeg)} of {outcome.done} files are no JPEG files, and no blocks of an earlier '
+                     f'compression were found in them: if they were not badly compressed, they got worse: '
+                     f'{some(outcome.no_jpeg)}.')
     if outcome.deep:
         lines.append(f'{len(outcome.deep)} of {outcome.done} files have more than 8 bits a sample, of which the '
                      f'results keep 8: {some(outcome.deep)}.')
     if outcome.grey:
         lines.append(f'{outcome.grey} of {outcome.done} files have a caption, but are grey and stay so; --colourise '
                      'lets the caption colour them.')
+    for count, what, entries in (
+            (len(outcome.unsupported), 'pictures that cannot be read here are left out', outcome.unsupported.values()),
+            (len(outcome.odd), 'entries that are no files are left out',
+             [f'{entry} is {what}' for entry, what in outcome.odd.items()])):
+        lines += [f'{count} {what}:'] * bool(count) + list(entries)
     if outcome.kept_maps:
         lines.append(f'{len(outcome.kept_maps)} files are where attention maps would go, and are kept (--overwrite '
                      f'replaces them): {some(outcome.kept_maps)}.')

@@ -249,7 +249,7 @@ def _metadata_captions(path: Path, stamp: tuple[int, int]) -> tuple[dict[str, st
     misfits: list[Misfit] = []
     captions: dict[str, str] = {}
     names: list[str] = []
-    for file_name, found, _ in read_metadata(path, misfits.append):
+    for file_name, found, _ in read_metadata(path, misfits.append, strict=False):
         names.append(folded(image_name(file_name)))
         if found:
             captions.setdefault(image_name(os.path.normpath(file_name).replace(os.sep, '/')), found[0])
@@ -277,10 +277,8 @@ def find_caption(path: str | os.PathLike, caption: str | None = None, root: str 
             by default the file's own folder. The nearest that names the file counts.
         auto: describes an image file, where nothing else does.
         max_pixels: as of `read_photo`.
-        tell: called with each caption file that is found and does not fit; by default it goes to the log, once.
-
-    Raises:
-        ValueError: when `metadata.jsonl` is malformed.
+        tell: called with each caption file that is found and does not fit, such as a malformed line of
+            `metadata.jsonl`; by default it goes to the log, once.
     """
     path = Path(path)
     if caption is not None:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tgjar_arch.file_kind import oddity
+
 JPEG_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.jif', '.jfi', '.pjpeg', '.pjp', '.mpo')
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.jp2')
 # Pictures too, but not for training: some have no reader everywhere, and a GIF has 256 colours.
@@ -26,14 +28,13 @@ def is_picture_head(head: bytes) -> bool:
     return _SIGNATURES.match(head) is not None
 
 
-def is_jpeg_file(path: Path) -> bool:
-    """Whether a file is JPEG by its content; where that is no picture at all or cannot be read, by its suffix."""
+def has_jpeg_content(path: Path) -> bool:
+    """Whether a file begins as a JPEG file does, whatever its name is; False where it cannot be read."""
     try:
         with open(path, 'rb') as file:
-            head = file.read(16)
+            return file.read(3) == b'\xff\xd8\xff'
     except OSError:
-        head = b''
-    return head.startswith(b'\xff\xd8\xff') if is_picture_head(head) else path.suffix.lower() in JPEG_SUFFIXES
+        return False
 
 
 def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str]]]:
@@ -60,17 +61,32 @@ def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Itera
 
 
 def list_images(root: Path, on_error: Callable[[OSError], None] | None = None,
-                suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
+                suffixes: tuple[str, ...] = IMAGE_SUFFIXES, on_odd: Callable[[Path, str], None] | None = None,
+                by_content: bool = False) -> list[str]:
     """Return the paths from `root` of all image files under it, in any depth, with '/'; hidden ones are left out.
 
     Args:
         root: the folder.
         on_error: as of `walk`.
         suffixes: in lower case, with the dot.
+        on_odd: called with an entry of such a name that is no file (a pipe, a device, a link to itself), and what it
+            is; by default it is left out.
+        by_content: take JPEG files of other suffixes, or of none, as well.
     """
     found = []
     for folder, files in walk(root, on_error):
         prefix = folder.relative_to(root)
-        found += [(prefix / name).as_posix() for name in files
-                  if not name.startswith('.') and name.lower().endswith(suffixes)]
+        for name in files:
+            if name.startswith('.') or not (by_content or name.lower().endswith(suffixes)):
+                continue
+            try:
+                odd = oddity(folder / name)
+            except OSError as error:  # deleted in the meantime, or on a disk that fails
+                odd = error.strerror or type(error).__name__
+            named = name.lower().endswith(suffixes)
+            if odd is not None:
+                if named and on_odd is not None:
+                    on_odd(folder / name, odd)
+            elif named or has_jpeg_content(folder / name):
+                found.append((prefix / name).as_posix())
     return found

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
+from tgjar_arch.file_kind import oddity
 from tgjar_arch.jpeg.quality import estimate_quality
 from tgjar_arch.jpeg.tables import tables_as_stored
 from tgjar_arch.pictures.files import is_picture_head
@@ -45,6 +46,10 @@ _GREY_MODES = ('1', 'L', 'LA', 'La', 'I;16', 'I;16L', 'I;16B', 'I;16N')
 _COLOUR_MODES = ('RGB', 'RGBA', 'RGBa', 'RGBX', 'P', 'PA', 'CMYK', 'YCbCr', 'HSV')  # no file has the last
 _STRIP = 256  # rows
 _pillow_limit = threading.Lock()
+
+
+class UnsupportedPicture(ValueError):
+    """A picture of a kind that is not read here: of another format, or an animation. The file itself may be sound."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +144,14 @@ def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, warn: Warn
 
     Raises:
         OSError: when there is no such file, or it cannot be read.
-        ValueError: when it is no image, broken, truncated or too large, or a JPEG file claims more pixels than its
-            bytes can hold.
+        UnsupportedPicture: when it is of a format that the installed Pillow does not read.
+        ValueError: when it is no regular file, no image, broken, truncated or too large, or a JPEG file claims more
+            pixels than its bytes can hold.
     """
     path = Path(path)
+    odd = oddity(path)
+    if odd and not path.is_dir():  # of a folder `open` says so
+        raise ValueError(f'{path} is {odd}; name a file.')
     with open(path, 'rb') as file:
         head = file.read(16)
         file.seek(0)
@@ -155,8 +164,8 @@ def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, warn: Warn
         except Exception as error:  # Pillow's plugins raise many kinds on broken files
             kind = next((kind for kind, signature in _FOREIGN.items() if signature.match(head)), None)
             if kind is not None and kind not in _readable().values():
-                raise ValueError(f'{path} is a file of {kind}, which the installed Pillow cannot read; convert it to '
-                                 'PNG or JPEG.') from error
+                raise UnsupportedPicture(f'{path} is a file of {kind}, which the installed Pillow cannot read; '
+                                         'convert it to PNG or JPEG.') from error
             if isinstance(error, Image.UnidentifiedImageError) and not is_picture_head(head):
                 raise ValueError(f'{path} is no image that can be read ({", ".join(_readable().values())}).'
                                  ) from error
@@ -297,8 +306,9 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
 
     Raises:
         OSError: when there is no such file, or it cannot be read.
-        ValueError: when it is no image, broken, truncated, too large, animated, or of a kind that has no 8-bit RGB
-            picture (32 bits a sample, Lab).
+        UnsupportedPicture: when it is of a format that the installed Pillow does not read, or animated.
+        ValueError: when it is no regular file, no image, broken, truncated, too large, or of a kind that has no 8-bit
+            RGB picture (32 bits a sample, Lab).
     """
     path = Path(path)
     warnings: list[str] = []
@@ -308,7 +318,7 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
         # Of a TIFF's pages and a phone's extra pictures the first is the photo; an animation has none.
         frames = getattr(image, 'n_frames', 1)
         if kind in ('PNG', 'WEBP', 'GIF', 'AVIF') and frames > 1:
-            raise ValueError(f'{path} is an animation of {frames} frames; save one of them as a picture.')
+            raise UnsupportedPicture(f'{path} is an animation of {frames} frames; save one of them as a picture.')
         check_mode(image, str(path))
         bit_depth = _bit_depth(image, path)
         image = load(image, path, warnings.append)

@@ -36,7 +36,9 @@ class RestoreSettings:
         max_qf: what is done with JPEG files of a better quality, which restoring may harm, `better` says; None: no
             limit.
         better: 'leave' writes nothing, 'copy' copies the file, 'restore' restores it all the same.
-        force: the same as `better` 'restore'.
+        untraced: the same for pictures that are no JPEG files and in which no grid of blocks is found: they may never
+            have been compressed, or may have been scaled since.
+        force: the same as 'restore' for both.
         colourise: let the caption colour a grey picture, which without a caption, or by default, stays grey.
         max_pixels: refuse pictures with more.
         quality: 1 to 100, of JPEG results (None: 95) and of WebP (None: lossless).
@@ -48,16 +50,20 @@ class RestoreSettings:
     tile: int | None = None
     max_qf: int | None = None
     better: Better = 'leave'
+    untraced: Better = 'restore'
     force: bool = False
     colourise: bool = False
     max_pixels: int = MAX_PIXELS
     quality: int | None = None
     keep_metadata: bool = False
 
-    @property
-    def for_better(self) -> Better:
-        """What is done with a file of a quality better than `max_qf`."""
-        return 'restore' if self.force else self.better
+    def treatment(self, qf: int | None) -> Better:
+        """What is done with a picture of quality factor `qf`; None: no compression was found in it."""
+        if self.force:
+            return 'restore'
+        if qf is None:
+            return self.untraced
+        return self.better if self.max_qf is not None and qf > self.max_qf else 'restore'
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class FileReport:
 
     @property
     def skipped(self) -> bool:
-        """Whether it was left as it is, or copied, because its quality is better than `max_qf`."""
+        """Whether it was left as it is, or copied, because it is not badly compressed."""
         return self.caption is None
 
 
@@ -163,15 +169,16 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
 
     Raises:
         OSError: if the file cannot be read or the result cannot be written.
+        UnsupportedPicture: if the file is of a format that is not read, or animated.
         ValueError: if the file is broken, or does not suit the network or the output format.
     """
     photo = read_photo(source, settings.max_pixels)
     found = compression_of(photo)
     is_jpeg, is_deep = found.qf is not None, photo.bit_depth > 8
     description = describe(photo) + (f', {found.words}' if found.words else '')
-    too_good = found.qf is not None and settings.max_qf is not None and found.qf > settings.max_qf
-    if too_good and settings.for_better != 'restore':
-        copied = _copy(photo, copy or target, settings) if settings.for_better == 'copy' else None
+    treatment = settings.treatment(found.qf)
+    if treatment != 'restore':
+        copied = _copy(photo, copy or target, settings) if treatment == 'copy' else None
         return FileReport(description, None, is_jpeg, is_deep, copied, tuple(photo.warnings))
     if check is not None:
         check(photo)
@@ -194,7 +201,8 @@ def _copy(photo: Photo, target: Path, settings: RestoreSettings) -> Path:
     """Write a file as it is, or its picture in the format of `target` if that is another."""
     if target.exists() and target.samefile(photo.path):
         return target
-    if FORMATS.get(target.suffix.lower()) in (photo.format.upper(), None):
+    same_suffix = target.suffix.lower() == photo.path.suffix.lower()  # a PNG file named x.jpg stays what it is
+    if same_suffix or FORMATS.get(target.suffix.lower()) in (photo.format.upper(), None):
         with atomic(target) as temporary:
             shutil.copyfile(photo.path, temporary)
     else:

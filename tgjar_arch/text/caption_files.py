@@ -8,8 +8,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from tgjar_arch.file_kind import oddity
 from tgjar_arch.text.encodings import UNKNOWN, decode_text
 
 METADATA = 'metadata.jsonl'
@@ -74,15 +75,20 @@ def read_caption_file(path: str | os.PathLike[str], tell: Tell = _silent) -> lis
 
     Args:
         path: a text in UTF-8, with or without a byte order mark, or in UTF-16. Undecodable bytes become spaces.
-        tell: called if bytes are undecodable, or if the encoding cannot be told, which is no caption.
+        tell: called if bytes are undecodable, or if the encoding cannot be told, which is no caption; also if `path` is
+            no regular file.
     """
+    if odd := oddity(path):
+        tell(Misfit(Path(path), f'not read, it is {odd}'))
+        return []
     text, problem = decode_text(Path(path).read_bytes())
     if problem:
         tell(Misfit(Path(path), problem))
     return _clean(_lines(text))
 
 
-def read_metadata(path: str | os.PathLike[str], tell: Tell = _silent) -> Iterator[tuple[str, list[str], int]]:
+def read_metadata(path: str | os.PathLike[str], tell: Tell = _silent, strict: bool = True,
+                  ) -> Iterator[tuple[str, list[str], int]]:
     """Yield (file_name, captions, class_id) of every line of a `metadata.jsonl`, or every row of a `metadata.csv`.
 
     A line is `{"file_name": "004.Groove_billed_Ani/x.webp", "captions": ["...", ...], "class_id": 4}`; `class_id` may
@@ -93,19 +99,24 @@ def read_metadata(path: str | os.PathLike[str], tell: Tell = _silent) -> Iterato
     Args:
         path: a file `*.csv` or `*.tsv`; any other is read as JSON lines. Encodings are those of `read_caption_file`.
         tell: called with what is found and does not fit, such as a table without the column `file_name`.
+        strict: raise an error at a line of JSON that is not like this; otherwise it is left out and told.
 
     Raises:
-        ValueError: when a line of JSON is not like this, with its number, or the encoding cannot be told.
+        ValueError: with `strict`, when a line of JSON is not like this, with its number, or the encoding cannot be
+            told.
     """
     path = Path(path)
+    if odd := oddity(path):
+        tell(Misfit(path, f'not read, it is {odd}'))
+        return
     text, problem = decode_text(path.read_bytes())
     is_table = path.suffix.lower() in ('.csv', '.tsv')
-    if problem == UNKNOWN and not is_table:
+    if problem == UNKNOWN and not is_table and strict:
         raise ValueError(f'{path}: {problem}.')
     if problem:
         tell(Misfit(path, problem))
     keys: set[str] = set()
-    for name, record, class_id in _rows(path, text, tell) if is_table else _records(path, text):
+    for name, record, class_id in _rows(path, text, tell) if is_table else _records(path, text, tell, strict):
         keys |= record.keys()
         yield name, _captions(record), class_id
     if keys and not keys & {*CAPTION_KEYS, 'class_id'}:
@@ -123,25 +134,46 @@ def _captions(record: Mapping[str, object]) -> list[str]:
     return []
 
 
-def _records(path: Path, text: str) -> Iterator[tuple[str, dict[str, object], int]]:
+def _records(path: Path, text: str, tell: Tell, strict: bool) -> Iterator[tuple[str, dict[str, object], int]]:
     """Yield (file_name, record, class_id) of JSON lines."""
+    broken = []
     for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f'{path}, line {number}: not JSON ({error}).') from error
-        if not isinstance(record, dict) or not isinstance(record.get('file_name'), str):
-            raise ValueError(f'{path}, line {number}: expected an object with "file_name", but got {line.strip()[:80]}')
-        for key in CAPTION_KEYS:
-            value = record.get(key)
-            if not (value is None or isinstance(value, str) or _are_strings(value)):
-                raise ValueError(f'{path}, line {number}: "{key}" must be a list of strings, not {str(value)[:80]}')
-        class_id = record.get('class_id', -1)
-        if isinstance(class_id, bool) or not isinstance(class_id, int):
-            raise ValueError(f'{path}, line {number}: "class_id" must be a whole number, but is {class_id!r}.')
-        yield record['file_name'], record, class_id
+            record = _record(line)
+        except ValueError as error:
+            if strict:
+                raise ValueError(f'{path}, line {number}: {error}.') from error
+            broken.append(f'line {number}: {error}')
+        else:
+            yield record['file_name'], record, record.get('class_id', -1)
+    if broken:
+        more = f', as are {len(broken) - 1} more lines' if len(broken) > 1 else ''
+        tell(Misfit(path, f'{broken[0]}; it is left out{more}'))
+
+
+def _record(line: str) -> dict[str, Any]:
+    """Read a line of `metadata.jsonl`.
+
+    Raises:
+        ValueError: if it is not as `read_metadata` says.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        array = line.lstrip().startswith('[')
+        raise ValueError('a JSON array; write one object a line instead' if array else f'not JSON ({error})') from error
+    if not isinstance(record, dict) or not isinstance(record.get('file_name'), str):
+        raise ValueError(f'expected an object with "file_name", but got {line.strip()[:80]}')
+    for key in CAPTION_KEYS:
+        value = record.get(key)
+        if not (value is None or isinstance(value, str) or _are_strings(value)):
+            raise ValueError(f'"{key}" must be a list of strings, not {str(value)[:80]}')
+    class_id = record.get('class_id', -1)
+    if isinstance(class_id, bool) or not isinstance(class_id, int):
+        raise ValueError(f'"class_id" must be a whole number, but is {class_id!r}')
+    return record
 
 
 def _are_strings(value: object) -> bool:
