@@ -290,7 +290,7 @@ def test_the_key_of_the_weights_as_in_basicsr(images, tmp_path):
     save_atomically(state, tmp_path / 'net_g.pth')
     assert load_restorer(path, 'cpu')[1] == fingerprint
     save_atomically({'optimizer': {'lr': 1.}, 'iter': 3}, tmp_path / 'net_g.pth')
-    with pytest.raises(ValueError, match='net_g.pth has no weights under param_key_g.*it has optimizer, iter'):
+    with pytest.raises(ValueError, match='pretrain_network_g: .*net_g.pth holds no weights.*: its keys are optimizer, iter'):
         load_restorer(path, 'cpu')
     save_atomically({'params': {key: value for key, value in state.items() if not key.endswith('bias')}},
                     tmp_path / 'net_g.pth')
@@ -335,7 +335,7 @@ def test_a_folder_for_each_quality_factor(images, tmp_path):
     (lambda t: (t / 'o.yml').write_text('name: x') and t / 'o.yml', 'must be a test option file'),
     (lambda t: (t / 'o.yml').write_text('network_g: {type: QGCN}\npath: {pretrain_network_g: no.pth}') and t / 'o.yml',
      'there is no no.pth'),
-    (lambda t: option_file(t, {'type': 'QGCN', 'num_feat': 4, 'num_block': 2}, {}), 'do not fit the network'),
+    (lambda t: option_file(t, {'type': 'QGCN', 'num_feat': 4, 'num_block': 2}, {}), 'holds no weights of a network'),
     (lambda t: (t / 'empty').mkdir() or t / 'empty', 'there is no image in'),
 ])
 def test_methods_that_cannot_be_made_name_the_file(images, tmp_path, make, message):

@@ -50,6 +50,12 @@ def test_a_checkpoint_with_averaged_weights_only(opt, tmp_path, trained):
     assert not equal(model.net_g, state(trained.net_g))
 
 
+def test_a_key_that_the_checkpoint_lacks(opt, tmp_path, trained):
+    opt['path'] |= {'pretrain_network_g': str(tmp_path / 'models' / 'net_g_5.pth'), 'param_key_g': 'parms'}
+    with pytest.raises(ValueError, match=r"net_g_5.pth has nothing under 'parms', which `param_key_` of .*; it has "):
+        make(opt)
+
+
 @pytest.mark.skipif(not shipped(), reason='no weights are shipped')
 def test_the_name_of_shipped_weights(opt, tmp_path):
     name = next(iter(shipped()))

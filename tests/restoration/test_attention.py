@@ -71,6 +71,20 @@ def test_maps_are_what_the_lfm_gives_and_restoring_is_not_changed():
     np.testing.assert_allclose(maps[:, ::8, ::8], expected.numpy(), atol=1e-5)  # feature i lies at pixel 8 i
 
 
+@pytest.mark.parametrize('kind', OPTIONS)
+def test_maps_lie_on_the_grid_of_an_earlier_compression(kind):
+    restorer = Restorer(exported(kind), 'cpu')
+    pixels = np.asarray(picture(53, 44))
+    grid = (5, 12)
+    filled = np.pad(pixels, ((11, 0), (4, 0), (0, 0)), mode='reflect')
+    maps = word_attention(restorer, pixels, CAPTION, grid=grid).maps
+    assert maps.shape == (6, 44, 53)
+    np.testing.assert_array_equal(maps, word_attention(restorer, filled, CAPTION).maps[:, 11:, 4:])
+    assert not np.allclose(maps, word_attention(restorer, pixels, CAPTION).maps, atol=1e-4)
+    with pytest.raises(ValueError, match='grid must be'):
+        word_attention(restorer, pixels, CAPTION, grid=(16, 0))
+
+
 @pytest.mark.parametrize('kind, step, middle', [(TGJARGenerator, 8, (16, 24)), (TGJARGenerator, 4, (8, 12)),
                                                 (TGJARGenerator, 2, (4, 6)), (TGJARLiteGenerator, 8, (17.5, 25.5)),
                                                 (TGJARLiteGenerator, 4, (9.5, 13.5))])

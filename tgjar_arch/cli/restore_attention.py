@@ -13,6 +13,7 @@ from tgjar_arch.figures.canvas import require_matplotlib
 from tgjar_arch.pictures.photo import Photo, read_photo
 from tgjar_arch.pictures.write import to_srgb
 from tgjar_arch.restoration.attention import WordAttention, check_attention, word_attention
+from tgjar_arch.restoration.file import compression_of
 from tgjar_arch.restoration.restorer import Restorer
 
 
@@ -66,7 +67,7 @@ def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, fi
     if not restorer.tokenizer.encode(caption):
         tqdm.write(f'no attention maps: {photo.path} has no caption with a known word.', file=sys.stderr)
         return
-    words, maps = word_attention(restorer, photo.pixels, caption)
+    words, maps = word_attention(restorer, photo.pixels, caption, grid=compression_of(photo).grid)
     maps = photo.upright(maps.transpose(1, 2, 0)).transpose(2, 0, 1)
     draw_attention(picture, WordAttention(words, maps), file, caption)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from tgjar_arch.models.encoders import read_tokenizer, text_encoder_options
+from tgjar_arch.models.pretrained import state_of
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 from tgjar_arch.training.options import OptionError, read_options
@@ -76,11 +76,7 @@ def _state(file: Path, paths: dict[str, Any], label: str, text_norm: bool | None
     if not Path(path).is_file():
         raise FileNotFoundError(f'{file}: path: pretrain_network_{label}: there is no {path} (seen from {Path.cwd()}).')
     content = load_checkpoint_for(text_norm, path)
-    key = paths.get(f'param_key_{label}', 'params')
-    if key and key not in content:  # as BasicSR: `params` stands in, and a bare state dict has neither
-        key = 'params' if 'params' in content else None
-    state = content[key] if key else content
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f'{file}: path: pretrain_network_{label}: {path} has no weights under '
-                         f'param_key_{label}: {key or "~"}; it has {", ".join(map(str, content))}.')
-    return {name.removeprefix('module.'): value for name, value in state.items()}
+    try:
+        return state_of(content, paths.get(f'param_key_{label}', 'params'), path)
+    except ValueError as error:
+        raise ValueError(f'{file}: path: pretrain_network_{label}: {error}') from error

@@ -12,6 +12,7 @@ from tgjar_arch.weights.checkpoint import load_checkpoint
 from tgjar_arch.weights.file import read_weights
 from tgjar_arch.weights.shipped import SUFFIX, find_weights
 
+_KEYS = ('params', 'params_ema')
 _NOT_THE_SHAPE = {'type', 'weights', 'drop_prob', 'train_backbone', 'bn_drift', 'config', 'pretrained', 'special_ids'}
 
 
@@ -48,13 +49,17 @@ def state_of(content: Mapping[str, Any], key: str | None, path: str) -> dict[str
 
     Args:
         content: of `read_pretrained`.
-        key: `params`, `params_ema` or another that is preferred; None for the content itself.
+        key: None for the content itself. Of `params` and `params_ema` one stands in for the other, as in BasicSR; any
+            other key must be there.
         path: the file, for messages.
 
     Raises:
         ValueError: when there is none.
     """
-    found = next((name for name in (key, 'params', 'params_ema') if name is not None and name in content), None)
+    if key is not None and key not in (*_KEYS, *content):
+        raise ValueError(f'{path} has nothing under {key!r}, which `param_key_` of this network names; it has '
+                         f'{", ".join(map(str, list(content)[:5]))}.')
+    found = next((name for name in (key, *_KEYS) if name is not None and name in content), None)
     state = content if found is None or key is None else content[found]
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         keys = ', '.join(map(str, list(content)[:5]))

@@ -20,6 +20,7 @@ from tgjar_arch.archs.blocks import upsample
 from tgjar_arch.archs.padding import enlarged
 from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.pictures.arrays import open_picture
+from tgjar_arch.restoration.grid import Grid, aligned, check_grid, unaligned_tensor
 from tgjar_arch.restoration.limits import ATTENTION_PIXELS
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.cleaning import clean
@@ -56,7 +57,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption: str,
-                   scale: int | None = None) -> WordAttention:
+                   scale: int | None = None, grid: Grid = (0, 0)) -> WordAttention:
     """Compute the attention of the LFMs (paper 3.2, Figure 3 (b)) for one picture.
 
     Args:
@@ -65,6 +66,7 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
             `ATTENTION_PIXELS`.
         caption: with at least one word that the tokenizer knows.
         scale: which LFM, 1 for the coarsest (of 8 x 8 pixels) and so on; None for the mean of all.
+        grid: as of `Restorer`.
 
     Returns:
         Words and maps. A map lies on the picture where the decoder puts its features.
@@ -79,9 +81,11 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
     if scale is not None and scale not in range(1, len(net.lfms) + 1):
         raise ValueError(f'scale must be 1 to {len(net.lfms)}, the LFMs of {restorer.name}, or None for their mean, '
                          f'but is {scale!r}.')
-    pixels = np.ascontiguousarray(open_picture(image, 'word_attention').pixels)  # torch takes no negative strides
+    check_grid(grid)
+    opened = open_picture(image, 'word_attention').pixels
+    check_size(opened.shape[1], opened.shape[0])
+    pixels = np.ascontiguousarray(aligned(opened, grid))  # torch takes no negative strides
     height, width = pixels.shape[:2]
-    check_size(width, height)
     text = restorer.encode([caption])
     assert text is not None  # `check_attention` has refused networks that take none
     read = text.mask[0]
@@ -99,7 +103,7 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
         on_picture = to_picture(attention.float(), (height, width), net)
         total = on_picture if total is None else total.add_(on_picture)
     assert total is not None  # there is at least one LFM
-    return WordAttention(words, (total[0] / len(chosen)).cpu().numpy())
+    return WordAttention(words, unaligned_tensor(total[0] / len(chosen), grid).cpu().numpy())
 
 
 def to_picture(attention: Tensor, size: tuple[int, int], net: TextGuidedGenerator) -> Tensor:
