@@ -207,11 +207,12 @@ def test_second_pictures_and_gain_maps_by_iso_are_said(tmp_path):
     assert read_photo(tmp_path / 'c.jpg').appended == ('an HDR gain map',)
 
 
-@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
 def test_an_orientation_in_xmp_alone_does_not_turn(tmp_path, weights, kind):  # noqa: F811
     source = tmp_path / f'a.{kind.lower()}'
     packet = xmp('', 'tiff:Orientation="6"')
-    content = saved(picture(), kind, **({} if kind == 'PNG' else {'xmp': packet}))
+    content = saved(picture(), kind, **({} if kind == 'PNG' else {'tiffinfo': {700: packet}} if kind == 'TIFF' else
+                                        {'xmp': packet}))
     if kind == 'PNG':
         from PIL import PngImagePlugin
         text = PngImagePlugin.PngInfo()

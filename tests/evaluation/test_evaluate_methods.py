@@ -290,7 +290,7 @@ def test_the_key_of_the_weights_as_in_basicsr(images, tmp_path):
     save_atomically(state, tmp_path / 'net_g.pth')
     assert load_restorer(path, 'cpu')[1] == fingerprint
     save_atomically({'optimizer': {'lr': 1.}, 'iter': 3}, tmp_path / 'net_g.pth')
-    with pytest.raises(ValueError, match='pretrain_network_g: .*net_g.pth holds no weights.*: its keys are optimizer, iter'):
+    with pytest.raises(ValueError, match='_g: .*net_g.pth holds no weights.*: its keys are optimizer, iter'):
         load_restorer(path, 'cpu')
     save_atomically({'params': {key: value for key, value in state.items() if not key.endswith('bias')}},
                     tmp_path / 'net_g.pth')

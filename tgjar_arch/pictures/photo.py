@@ -261,6 +261,9 @@ def load(image: Image.Image, path: str | os.PathLike, warn: Warn | None = None) 
         ValueError: when it is truncated or broken.
     """
     try:
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and ExifTags.Base.Orientation not in image.tag_v2:
+            # Pillow turns a TIFF file while it loads it, also by XMP, see `orientation_of`.
+            image.getexif().pop(ExifTags.Base.Orientation, None)
         image.load()
     except MemoryError:
         raise
