@@ -30,6 +30,7 @@ from tgjar_arch.datasets import paired_image_text_dataset
 from tgjar_arch.jpeg.settings import CHROMA
 from tgjar_arch.metrics.fid import SET_METRICS
 from tgjar_arch.models import damsm_model, tgjar_model
+from tgjar_arch.models.epoch_decay import EpochDecayLR
 from tgjar_arch.option_checks import PATH, PATH_OF_NETWORK, TRAIN, VAL
 from tgjar_arch.training.options import LOGGER, REQUIRED, TOP
 
@@ -191,7 +192,7 @@ def build_schema() -> Schema:
     definitions |= _by_type('metric', _entries(METRIC_REGISTRY) | SET_METRICS, _of_metric)
     definitions |= _by_type('scheduler', {
         'MultiStepLR': MultiStepRestartLR, 'MultiStepRestartLR': MultiStepRestartLR,
-        'CosineAnnealingRestartLR': CosineAnnealingRestartLR, 'EpochDecayLR': _epoch_decay}, _of_scheduler)
+        'CosineAnnealingRestartLR': CosineAnnealingRestartLR, 'EpochDecayLR': EpochDecayLR}, _of_scheduler)
     for name, module in _OURS.items():
         definitions[f'{name}.train'] = _section(TRAIN | module.TRAIN_KEYS, _TRAIN_KEYS)
         definitions[f'{name}.val'] = _section(VAL | module.VAL_KEYS, _VAL_KEYS) | _OR_NONE
@@ -275,10 +276,6 @@ def _of_scheduler(name: str, entry: Any) -> Schema:
         schema['properties'] |= {key: {'type': 'array', 'items': _NUMBER} for key in (
             'milestones', 'periods', 'restarts', 'restart_weights') if key in schema['properties']}
     return schema
-
-
-def _epoch_decay(gamma: float, min_lr: float, iters_per_epoch: int) -> None:
-    """AttnGAN's: the learning rate times `gamma` after every epoch, down to `min_lr`. DAMSMModel's only."""
 
 
 def _of_dataset(name: str, entry: Any) -> Schema:

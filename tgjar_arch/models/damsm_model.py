@@ -10,13 +10,13 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tgjar_arch import registration
 from tgjar_arch.metrics.r_precision import r_precision
 from tgjar_arch.models.encoders import check_vocabulary, read_tokenizer, text_encoder_options
+from tgjar_arch.models.epoch_decay import EpochDecayLR
 from tgjar_arch.models.stage import Stage
 from tgjar_arch.models.validation import readable, share
 from tgjar_arch.option_checks import check_keys, check_model_options, positive_int
@@ -103,14 +103,8 @@ class DAMSMModel(Stage):
             super().setup_schedulers()
             return
         check_keys(options, {'gamma', 'min_lr', 'iters_per_epoch'}, 'train: scheduler')
-        gamma, min_lr = options['gamma'], options['min_lr']
-        iters = options['iters_per_epoch']
         positive_int(options, 'iters_per_epoch', None)
-        for optimizer in self.optimizers:
-            def factor(step: int, lowest: float = min_lr / optimizer.param_groups[0]['lr']) -> float:
-                return max(gamma**(step // iters), lowest)
-
-            self.schedulers.append(LambdaLR(optimizer, factor))
+        self.schedulers += [EpochDecayLR(optimizer, **options) for optimizer in self.optimizers]
 
     def feed_data(self, data: dict) -> None:
         self.images = data['gt'].to(self.device, non_blocking=True)
