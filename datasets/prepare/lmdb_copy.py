@@ -8,6 +8,7 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from PIL import Image
 from tqdm import tqdm
 
+from tgjar_arch.atomic_file import sweep, temporary_path
 from tgjar_arch.pictures.files import image_name
 from tgjar_arch.text.caption_files import METADATA, read_metadata
 
@@ -39,7 +40,8 @@ def write_lmdb(folder: Path, quiet: bool = False) -> Path | None:
             return target
     # BasicSR's default of 1 TB is more than some file systems allow even for a sparse file.
     pages = sum((folder / name).stat().st_size // PAGE + 3 for name in files)
-    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.lmdb')
+    sweep(folder.parent)
+    temporary = temporary_path(folder, '.lmdb')
     try:
         maker = LmdbMaker(str(temporary), map_size=2 * PAGE * pages + 2**24)
         for name in tqdm(files, unit='image', desc=target.name, disable=quiet):

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -269,13 +270,21 @@ def run_split(items: list[Item], folder: Path, encoding: Encoding, jobs: int = 1
     return result
 
 
+def _leave_the_end_to_the_parent() -> None:
+    """Ctrl-C and a closed terminal are the parent's to handle: it cancels what has not begun, and the workers finish
+    their image. TERM, which ends a worker, removes what it has begun to write."""
+    for name in ('SIGINT', 'SIGHUP'):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 @contextmanager
 def _mapper(jobs: int, count: int) -> Iterator[Callable]:
     jobs = min(jobs, count)
     if jobs <= 1:
         yield map
         return
-    # Ctrl-C is the parent's to handle: it cancels what has not begun, and the workers finish their image.
-    with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_leave_the_end_to_the_parent) as pool:
         chunk = max(1, min(16, count // (4 * jobs)))
         yield lambda task, items: pool.map(task, items, chunksize=chunk)

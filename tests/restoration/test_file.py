@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.photo_files import exif, picture
+from tests.helpers.photo_files import exif, picture, swapped_profile
 from tests.restoration.test_attention import CAPTION, weights  # noqa: F401  a fixture
 from tgjar_arch.cli import restore
 from tgjar_arch.restoration.file import RestoreSettings, restore_file
@@ -49,3 +49,30 @@ def test_the_caption_of_the_settings_goes_before_the_files(tmp_path: Path, resto
     assert report.caption.text == ''
     expected = restorer(np.asarray(Image.open(tmp_path / 'bird.jpg')))
     assert np.array_equal(np.asarray(Image.open(tmp_path / 'a.png')), expected)
+
+
+@pytest.mark.parametrize(('name', 'size', 'message'), [
+    ('a.webp', (1, 16384), '16384, but WEBP holds sides up to 16383; write .png'),
+    ('a.jpg', (1, 65501), '65501, but JPEG holds sides up to 65500; write .png'),
+    ('a.jpg', None, 'partly transparent, which JPEG cannot hold')])
+def test_what_the_format_cannot_hold_is_said_before_the_work(tmp_path: Path, name: str, size: tuple[int, int] | None,
+                                                             message: str) -> None:
+    image = Image.new('RGB', size) if size else picture().convert('RGBA')
+    if size is None:
+        image.putpixel((3, 4), (0, 0, 0, 0))
+    image.save(tmp_path / 'x.png')
+
+    def never(*args: object, **how: object) -> None:
+        raise AssertionError('it was restored')
+
+    with pytest.raises(ValueError, match=message):
+        restore_file(never, tmp_path / 'x.png', tmp_path / name, RestoreSettings())  # type: ignore[arg-type]
+
+
+def test_what_the_result_could_not_take_over_is_in_the_notes(tmp_path: Path, restorer: Restorer) -> None:
+    profile = swapped_profile()
+    picture().save(tmp_path / 'x.webp', icc_profile=profile + bytes(2**20 + 1 - len(profile)))
+    report = restore_file(restorer, tmp_path / 'x.webp', tmp_path / 'a.png', RestoreSettings())
+    assert report.notes == ('has a colour profile of 1,048,577 bytes, too large for PNG, so the result is converted to '
+                            'sRGB',)
+    assert 'icc_profile' not in Image.open(tmp_path / 'a.png').info

@@ -90,11 +90,15 @@ def train(output: Path, name: str, extra: list[str]) -> None:
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
           tqdm(total=int(totals[-1]), desc=name, unit='it') as progress):
         assert process.stdout is not None  # a pipe, see above
-        for line in process.stdout:
-            log.write(line)
-            if found := _PROGRESS.search(line):
-                progress.update(int(found[1].replace(',', '')) - progress.n)
-                progress.set_postfix_str(found[2])
+        try:
+            for line in process.stdout:
+                log.write(line)
+                if found := _PROGRESS.search(line):
+                    progress.update(int(found[1].replace(',', '')) - progress.n)
+                    progress.set_postfix_str(found[2])
+        except BaseException:  # Ctrl-C goes to both, but other signals, and a full disk, to this one only
+            process.terminate()
+            raise
     if process.returncode:
         raise RuntimeError(f'the training failed (exit code {process.returncode}); the end of {log_file}:\n'
                            + ''.join(log_file.read_text(encoding='utf-8').splitlines(keepends=True)[-15:]))

@@ -9,13 +9,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 import tgjar_arch
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.compat import INSTALL_BASICSR
 from tgjar_arch.version import VERSION
 from tgjar_arch.weights.shipped import FOLDER, shipped
@@ -121,15 +121,9 @@ def fix_import(path: Path) -> str:
     fixed, count = _BROKEN_IMPORT.subn(_WORKING_IMPORT, content)
     if not count:
         return f'The import of BasicSR needs no fix ({path}).'
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    temporary = Path(name)
-    try:
-        with open(handle, 'wb') as file:
-            file.write(fixed)
+    with atomic(path) as temporary:
+        temporary.write_bytes(fixed)
         shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return f'Repaired the import of BasicSR in {path}.'
 
 

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from tgjar_arch.cli.endings import endings
 from tgjar_arch.cli.screen import screens
 from tgjar_arch.version import VERSION
 
@@ -50,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `tgjar`; by default those of the command line.
 
     Returns:
-        The exit code: the command's own; 2 for an unknown command, 130 after Ctrl-C; 1 if the command went well, but
-        what it said could not be written, as on a full disk.
+        The exit code: the command's own; 2 for an unknown command; 130 after Ctrl-C, and likewise 143 after TERM and
+        129 after HUP; 1 if the command went well, but what it said could not be written, as on a full disk.
     """
     with screens() as said:
         code = _run(argv)
@@ -73,12 +74,13 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f'tgjar: no command {name!r}.{hint}', file=sys.stderr)
         return 2
     module, _, function = COMMANDS[name][0].partition(':')
-    command = getattr(importlib.import_module(module), function or 'main')
-    try:
-        return command(arguments) or 0
-    except KeyboardInterrupt:
-        print(f'\ntgjar {name}: interrupted', file=sys.stderr)
-        return 130
+    with endings() as ending:
+        try:
+            command = getattr(importlib.import_module(module), function or 'main')
+            return command(arguments) or 0
+        except KeyboardInterrupt:
+            print(f'\ntgjar {name}: interrupted', file=sys.stderr)
+            return ending.exit_code
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 
-from tgjar_arch.weights.checkpoint import save_atomically
+from tgjar_arch.weights.checkpoint import last_good, save_atomically
 from tgjar_arch.weights.network_check import check_network
 
 
@@ -53,7 +53,7 @@ def save_model(model: BaseModel, labels: str, epoch: int, current_iter: int) -> 
         if current_iter == -1:
             raise
         get_root_logger().error(f'The checkpoint of iteration {current_iter} was not saved: {error}. Training goes on; '
-                                'the checkpoints before it are untouched.')
+                                f'{last_good(folders["training_states"])}.')
 
 
 def warn_of_what_export_refuses(model: BaseModel, labels: str) -> None:

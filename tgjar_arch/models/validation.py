@@ -11,16 +11,18 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch.distributed
 from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
+from tgjar_arch.atomic_file import atomic
 from tgjar_arch.datasets.paired_image_text_dataset import UnusableImageError
 from tgjar_arch.metrics.fid import SET_METRICS, FrechetDistance, build_set_metric
 from tgjar_arch.metrics.lpips import cached_lpips
@@ -103,7 +105,7 @@ def validate(model: SRModel, dataloader: DataLoader, current_iter: int | str, tb
             result.row = model.captions[0], [image[..., ::-1] for image in images.values()]
         if save_img:
             stem = os.path.splitext(os.path.basename(relative) if flat else relative)[0]
-            imwrite(images['result'], _target(opt, name, stem, current_iter))
+            _write(images['result'], _target(opt, name, stem, current_iter))
         for metric, metric_opt in metrics.items():
             try:
                 if metric in sets:
@@ -215,6 +217,13 @@ def _target(opt: dict, name: str, stem: str, current_iter: int | str) -> str:
     if opt['is_train']:
         return os.path.join(folder, stem, f'{os.path.basename(stem)}_{current_iter}.png')
     return os.path.join(folder, name, f'{stem}_{opt["val"].get("suffix") or opt["name"]}.png')
+
+
+def _write(image: np.ndarray, path: str) -> None:
+    """BasicSR's `imwrite`, but whole or not at all, and with the reason where it cannot be written."""
+    content = cv2.imencode('.png', image)[1]
+    with atomic(path) as temporary:
+        temporary.write_bytes(content.tobytes())
 
 
 def _update(metric: FrechetDistance, images: dict[str, np.ndarray]) -> None:

@@ -50,8 +50,9 @@ def open_picture(image: Image.Image | np.ndarray, who: str) -> Opened:
         check_mode(image, f'the picture given to {who}')
         if not all(image.size):
             raise ValueError(f'{who} got a picture of {image.width} x {image.height}, which has no pixels.')
+        bits = _grey_bits(image)
         image.load()  # a TIFF is turned by Pillow as it is loaded, and says so only then
-        pixels, alpha, icc = rgb_of(image)
+        pixels, alpha, icc = rgb_of(image, bits)
         return Opened(pixels, alpha, icc if icc and icc[16:20] == b'RGB ' else None, orientation_of(image))
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -60,3 +61,9 @@ def open_picture(image: Image.Image | np.ndarray, who: str) -> Opened:
     if not pixels.size:
         raise ValueError(f'{who} got an image {pixels.shape}, which has no pixels.')
     return Opened(pixels)
+
+
+def _grey_bits(image: Image.Image) -> int:
+    """Bits of a sample of a grey PNG file that is opened and not loaded yet; else 8, as Pillow makes of it."""
+    tiles = getattr(image, 'tile', None) or ()
+    return {'L;2': 2, 'L;4': 4}.get(tiles[0].args, 8) if tiles else 8

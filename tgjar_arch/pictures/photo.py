@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, PpmImagePlugin, TiffImagePlugin
 
 from tgjar_arch.file_kind import oddity
 from tgjar_arch.jpeg.quality import estimate_quality
@@ -21,6 +21,7 @@ from tgjar_arch.jpeg.tables import tables_as_stored
 from tgjar_arch.pictures.files import is_picture_head
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.mend import with_end_marker, without_bad_chunks
+from tgjar_arch.pictures.transparency import has_deep_key, keyed_alpha, low_bytes
 
 # A block of 8 x 8 samples takes a bit at least: 6 bits for 256 pixels of 4:2:0, or 1 byte for 341 pixels.
 _JPEG_PIXELS_A_BYTE = 1000
@@ -326,8 +327,8 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
         bit_depth = _bit_depth(image, path)
         image = load(image, path, warnings.append)
         jpeg = _jpeg_facts(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else None
-        is_grey = image.mode in _GREY_MODES
-        pixels, alpha, icc = rgb_of(image)
+        is_grey = image.mode in _GREY_MODES or _is_deep_pgm(image)
+        pixels, alpha, icc = rgb_of(image, bit_depth, partial(_low_bytes, path, max_pixels))
         return Photo(path, _FORMATS[kind], pixels, is_grey, alpha, bit_depth, orientation_of(image), icc, _exif(image),
                      xmp_of(image), image.info.get('comment') if jpeg else None, jpeg, _appended(image, frames),
                      tuple(warnings))
@@ -355,9 +356,14 @@ def _appended(image: Image.Image, frames: int) -> tuple[str, ...]:
 def check_mode(image: Image.Image, name: str) -> None:
     """Raises ValueError when an image has no 8-bit RGB picture, as one of 32 bits a sample; `name` is for the message.
     """
-    if image.mode not in _GREY_MODES + _COLOUR_MODES:
+    if image.mode not in _GREY_MODES + _COLOUR_MODES and not _is_deep_pgm(image):
         raise ValueError(f'{name} stores its pixels as {image.mode} ({_mode_words(image.mode)}), which has no '
                          '8-bit RGB picture; convert it first.')
+
+
+def _is_deep_pgm(image: Image.Image) -> bool:
+    """Whether it is a PGM file with more than 8 bits a sample, which Pillow scales to 16 bits and keeps in 32."""
+    return image.mode == 'I' and image.format == 'PPM'
 
 
 def _mode_words(mode: str) -> str:
@@ -386,28 +392,49 @@ def _bit_depth(image: Image.Image, path: Path) -> int:
     if image.format == 'PNG':  # Pillow opens 16-bit colour as 8-bit; the header chunk says it
         with open(path, 'rb') as file:
             return file.read(25)[24]
+    if isinstance(image, PpmImagePlugin.PpmImageFile):
+        args = image.tile[0].args  # of a file with another largest value than 255: (mode, largest value)
+        return max(8, args[1].bit_length()) if isinstance(args, tuple) else 16 if image.mode == 'I' else 8
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(ExifTags.Base.BitsPerSample) or (8,))
     return 8
 
 
-def rgb_of(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, bytes | None]:
+def rgb_of(image: Image.Image, bits: int = 8, low_bytes: Callable[[], np.ndarray | None] = lambda: None,
+           ) -> tuple[np.ndarray, np.ndarray | None, bytes | None]:
     """Return (H, W, 3) RGB and (H, W) alpha, uint8, and the colour profile that holds for the result.
 
     Alpha is None for an opaque image, the profile for sRGB. Of 16 bits a sample the upper 8 are kept.
+
+    Args:
+        image: loaded.
+        bits: of a sample in the file.
+        low_bytes: as of `tgjar_arch.pictures.transparency.keyed_alpha`.
     """
     icc = image.info.get('icc_profile') or None
     if image.mode == 'CMYK':
         # Pillow takes all CMYK and YCCK files as inverted, as Adobe writes them; so does everyone else.
         return _array(_cmyk_to_srgb(image, icc), 'RGB'), None, None
-    if image.mode.startswith('I;16'):
+    key = keyed_alpha(image, bits, low_bytes) if has_deep_key(image, bits) else None
+    if image.mode.startswith('I;16') or _is_deep_pgm(image):
         grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2), None, icc
+        return np.repeat(grey[..., None], 3, axis=2), key, icc
+    if has_deep_key(image, bits):
+        return _array(image, 'RGB'), key, icc
     if image.has_transparency_data:
         pixels = _array(image, 'RGBA')
         alpha = np.ascontiguousarray(pixels[..., 3])
         return np.ascontiguousarray(pixels[..., :3]), None if alpha.min() == 255 else alpha, icc
     return _array(image, 'RGB'), None, icc
+
+
+def _low_bytes(path: Path, max_pixels: int) -> np.ndarray | None:
+    """The lower bytes (H, W, 3) of a 16-bit PNG file; None where they cannot be had."""
+    try:
+        with open_image(path, max_pixels) as image:
+            return low_bytes(image)
+    except (OSError, ValueError):  # a fault that was mended before
+        return None
 
 
 def _array(image: Image.Image, mode: str) -> np.ndarray:

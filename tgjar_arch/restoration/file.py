@@ -17,7 +17,7 @@ from tgjar_arch.jpeg.quality import standard_tables
 from tgjar_arch.pictures.captions import FoundCaption, find_caption
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
-from tgjar_arch.pictures.write import FORMATS, write_picture
+from tgjar_arch.pictures.write import FORMATS, check_fits, write_picture
 from tgjar_arch.restoration.grey import is_neutral
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.captioner import Captioner
@@ -180,6 +180,7 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     if treatment != 'restore':
         copied = _copy(photo, copy or target, settings) if treatment == 'copy' else None
         return FileReport(description, None, is_jpeg, is_deep, copied, tuple(photo.warnings))
+    check_fits(target, photo, settings.quality, settings.keep_metadata)
     if check is not None:
         check(photo)
     caption = caption_of(source, photo, settings, root, captioner)
@@ -191,10 +192,10 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     if on_restored is not None:
         on_restored(photo, restored, caption.text)
     # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
-    write_picture(target, photo.upright(restored), photo, settings.quality, settings.keep_metadata, overwrite=True,
-                  keep_grey=not colourise)
+    lost = write_picture(target, photo.upright(restored), photo, settings.quality, settings.keep_metadata,
+                         overwrite=True, keep_grey=not colourise)
     is_grey = not colourise and (photo.is_grey or is_neutral(photo.pixels))
-    return FileReport(description, caption, is_jpeg, is_deep, target, tuple(photo.notes), is_grey)
+    return FileReport(description, caption, is_jpeg, is_deep, target, (*photo.notes, *lost), is_grey)
 
 
 def _copy(photo: Photo, target: Path, settings: RestoreSettings) -> Path:

@@ -20,9 +20,11 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
+import logging
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,13 +41,16 @@ from basicsr.utils.dist_util import master_only
 from torch.nn.parallel import DistributedDataParallel
 
 from tgjar_arch import registration
+from tgjar_arch.disk import disk_fault
 from tgjar_arch.training.built_first import TestBuilt, TrainingBuilt
 from tgjar_arch.training.changed_options import apply_changes
 from tgjar_arch.training.errors import OptionError
 from tgjar_arch.training.options import check_files, check_options, override, parse_value, read_options
 from tgjar_arch.training.resume import load_resume_state
 from tgjar_arch.training.yaml_file import option_yaml
+from tgjar_arch.weights.checkpoint import last_good
 
+_OUTPUTS = ('experiments', 'tb_logger', 'results')  # where BasicSR writes, in the working directory
 _LONGEST = 600  # characters of what is said of a constructor's error: PyTorch names every tensor that does not fit
 
 
@@ -80,25 +85,48 @@ def run(settings: PipelineSettings) -> int:
     """Run BasicSR's training or test pipeline in the working directory.
 
     Returns:
-        The exit code: 0; 1 if training came to an end by itself (a loss became NaN); 2 for a mistake in the options,
-        said in one line.
+        The exit code: 0; 1 if training came to an end by itself (a loss became NaN, the disk is full); 2 for a mistake
+        in the options. Both are said in one line.
     """
     registration.register()  # an option file may lack the line `plugin:`
+    name = ''
     try:
-        _check(settings)
+        name = _check(settings)
         _pipeline(settings)
     except (OptionError, FloatingPointError) as error:
         if settings.show_traceback:
             raise
         print(f'tgjar {settings.command}: {error}', file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
+    except OSError as error:
+        fault = disk_fault(error, is_writing=_is_output(error))
+        if fault is None or settings.show_traceback:
+            raise
+        text = ' '.join(str(error).split())
+        text = text if fault in text else f'{fault}: {text}'
+        if settings.is_train:
+            text += f'; {last_good(Path("experiments", name, "training_states"))}'
+            text += '; see to the disk, then go on with --auto_resume'
+        print(f'tgjar {settings.command}: {text}.', file=sys.stderr)
+        return 1
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return 0
 
 
-def _check(settings: PipelineSettings) -> None:
+def _is_output(error: BaseException | None) -> bool:
+    """Whether an error, or one that it arose from, names a file that the pipeline writes."""
+    while error is not None:
+        file = getattr(error, 'filename', None)
+        if isinstance(file, str) and any(Path(file).absolute().is_relative_to(Path.cwd() / name) for name in _OUTPUTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _check(settings: PipelineSettings) -> str:
+    """Check the option file; returns the name of the experiment."""
     file = settings.option_file
     options, notes = override(read_options(file), list(settings.force_yml), file)
     for note in notes:
@@ -112,6 +140,7 @@ def _check(settings: PipelineSettings) -> None:
     if settings.launcher == 'pytorch' and 'RANK' not in os.environ:
         raise OptionError('--launcher pytorch works under torchrun only: torchrun --nproc_per_node=N -m tgjar_arch '
                           f'{settings.command} -opt {file} --launcher pytorch')
+    return options['name']
 
 
 def _pipeline(settings: PipelineSettings) -> None:
@@ -123,6 +152,9 @@ def _pipeline(settings: PipelineSettings) -> None:
         (sys, 'argv', [f'tgjar {settings.command}', *settings.argv]),
         (basicsr.utils.options, '_postprocess_yml_value', parse_value),
         (basicsr.utils.options, 'ordered_yaml', option_yaml),
+        # A full disk is said once, by whom it stops, and not by every line of the log and by TensorBoard's thread too.
+        (logging.FileHandler, 'handleError', _quiet_on_disk_faults(logging.FileHandler.handleError)),
+        (threading, 'excepthook', _quiet_in_threads(threading.excepthook)),
     ]
     if settings.launcher != 'none' and not torch.cuda.is_available():
         changes.append((basicsr.utils.options, 'init_dist', _init_dist_cpu))
@@ -145,6 +177,26 @@ def _pipeline(settings: PipelineSettings) -> None:
                     (module, 'build_model', tested.model)]
     with _replaced(changes):
         (module.train_pipeline if settings.is_train else module.test_pipeline)(os.getcwd())
+
+
+def _quiet_on_disk_faults(handle: Callable[..., None]) -> Callable[..., None]:
+    """`logging.Handler.handleError`, which prints a traceback, but for what the disk is to blame for."""
+
+    def handle_error(handler: logging.Handler, record: logging.LogRecord) -> None:
+        if disk_fault(sys.exc_info()[1]) is None:
+            handle(handler, record)
+
+    return handle_error
+
+
+def _quiet_in_threads(hook: Callable[..., Any]) -> Callable[..., None]:
+    """`threading.excepthook`, but for what the disk is to blame for."""
+
+    def excepthook(args: threading.ExceptHookArgs) -> None:
+        if disk_fault(args.exc_value) is None:
+            hook(args)
+
+    return excepthook
 
 
 def _by_one_process(copy_opt_file: Callable[..., None]) -> Callable[..., None]:

@@ -1,6 +1,7 @@
 """Checkpoint files: written whole or not at all, read without executing anything in them."""
 
 import json
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from tgjar_arch.atomic_file import atomic
+from tgjar_arch.disk import disk_fault
 from tgjar_arch.weights.file import with_text_norm_said
 
 
@@ -20,13 +22,26 @@ def save_atomically(obj: Any, path: str | Path) -> None:
         path: file to write; its folder is made.
 
     Raises:
-        OSError: when the file cannot be written; an older file of that name is untouched.
+        OSError: when the file cannot be written, in one line that says why; an older file of that name is untouched.
     """
     try:
         with atomic(path, durable=True) as temporary, open(temporary, 'wb') as file:
             torch.save(obj, file)
-    except RuntimeError as error:  # torch's zip writer reports a full disk as one
-        raise OSError(f'could not write {path}: {error}') from error
+    except (OSError, RuntimeError) as error:  # torch's zip writer makes a RuntimeError of a full disk, of many lines
+        reason = disk_fault(error, is_writing=True) or str(error).partition('\n')[0]
+        raise OSError(f'could not write {path}: {reason}') from error
+
+
+def last_good(training_states: str | os.PathLike) -> str:
+    """Which checkpoint of an experiment a training can go on from, in words.
+
+    Args:
+        training_states: its folder; a state is written after its networks, and appears whole.
+    """
+    states = {int(file.stem): file for file in Path(training_states).glob('*.state') if file.stem.isdecimal()}
+    if not states:
+        return 'no checkpoint has been saved before'
+    return f'the last good checkpoint is that of iteration {max(states)} ({states[max(states)]})'
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
