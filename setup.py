@@ -37,6 +37,7 @@ setup(
         'tgjar_arch.restoration',
         'tgjar_arch.text',
         'tgjar_arch.training',
+        'tgjar_arch.web',
         'tgjar_arch.weights',
     ],
     package_dir={

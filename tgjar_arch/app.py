@@ -1,19 +1,32 @@
 """A page in the browser to restore pictures one by one: drop a JPEG file, say what it shows, look at both (Gradio)."""
 
+import html
+import logging
 import os
+import signal
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
-# Read when Gradio is imported: it neither counts its users nor looks for news where nobody asked for it.
+from tgjar_arch.web.folder import Store, fresh_name, private_folder
+
+# Read when Gradio is imported: it neither counts its users nor looks for news where nobody asked for it, and its files
+# lie in a folder of this process alone, not in one that the first user of the machine to start Gradio owns. `serve`
+# makes the folder, and removes it.
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
+_FOLDER = fresh_name()
+os.environ['GRADIO_TEMP_DIR'] = str(_FOLDER / 'uploads')
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.captions import find_caption
@@ -21,8 +34,14 @@ from tgjar_arch.pictures.files import JPEG_SUFFIXES
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
 from tgjar_arch.pictures.write import upright_srgb, write_picture
 from tgjar_arch.restoration.file import compression_of
+from tgjar_arch.restoration.grey import is_neutral
+from tgjar_arch.restoration.interrupt import Abandoned, while_wanted
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.cleaning import clean
+from tgjar_arch.text.escaping import as_markdown
+from tgjar_arch.web.guard import Guard
+from tgjar_arch.web.hosts import Hosts
+from tgjar_arch.web.listeners import Listeners
 
 SUFFIXES = [*JPEG_SUFFIXES, '.png', '.webp', '.avif', '.gif']
 MAX_STRENGTH = 3.
@@ -31,6 +50,11 @@ _TITLE = 'TGJAR: restore a badly compressed JPEG with a sentence'
 _HELP = ('Drop a picture, write in one sentence what it shows (colours and parts count), and restore it. What JPEG '
          'lost is invented or stays lost: a restored picture is evidence of nothing.')
 _BAR = gr.Progress()
+_MAX_FILES = 200  # that the page holds at once, uploads and results; the oldest go
+_MAX_UPLOADS = 50  # as many times the largest upload is what all these may take
+_NO_LATEX: list[dict[str, str | bool]] = []
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,10 +94,18 @@ def _read(path: str, limits: Limits) -> Photo:
     Raises:
         gr.Error: what is wrong with it, by the name it was uploaded with.
     """
+    name = Path(path).name
+    if not name.lower().endswith(tuple(SUFFIXES)):
+        raise _error(f'{name} is none of the files that are read here: {", ".join(SUFFIXES)}.')
     try:
         return read_photo(path, limits.max_pixels)
     except (OSError, ValueError) as error:
-        raise gr.Error(str(error).replace(path, Path(path).name), print_exception=False) from error
+        raise _error(str(error).replace(path, name)) from error
+
+
+def _error(message: str) -> gr.Error:
+    """What is said in a corner of the page, which shows it as HTML: messages name files of strangers."""
+    return gr.Error(html.escape(message, quote=False), print_exception=False)
 
 
 def show(path: str | None, limits: Limits) -> tuple[tuple[np.ndarray, np.ndarray] | None, str, str]:
@@ -98,8 +130,9 @@ def show(path: str | None, limits: Limits) -> tuple[tuple[np.ndarray, np.ndarray
     return (picture, picture), caption.text, facts
 
 
-def restore(path: str | None, caption: str | None, strength: float, self_ensemble: bool = False, *, restorer: Restorer,
-            limits: Limits, folder: Path, lock: threading.Lock, progress: Callable) -> tuple:
+def restore(path: str | None, caption: str | None, strength: float, self_ensemble: bool = False,
+            colourise: bool = False, *, restorer: Restorer, limits: Limits, folder: Path, lock: threading.Lock,
+            progress: Callable, is_wanted: Callable[[], bool] = lambda: True) -> tuple:
     """Restore an upload.
 
     Args:
@@ -107,38 +140,43 @@ def restore(path: str | None, caption: str | None, strength: float, self_ensembl
         caption: what it shows; empty for none.
         strength: as `text_strength` of `Restorer`.
         self_ensemble: as of `Restorer`, whose own it becomes.
+        colourise: let the caption colour a grey picture, which stays grey otherwise.
         restorer: the networks, of which `lock` lets one request at a time have the use.
         limits: what is accepted.
         folder: for the file to download.
         progress: called with (tiles done, all tiles) and the argument `unit`, as Gradio's bar is.
+        is_wanted: whether somebody still waits for the result.
 
     Returns:
         (before, after), the PNG file, a note.
 
     Raises:
         gr.Error: when there is no file, or it cannot be restored.
+        Abandoned: when nobody waits for it any more.
     """
     if path is None:
-        raise gr.Error('Drop a JPEG file first.', print_exception=False)
+        raise _error('Drop a JPEG file first.')
     photo = _read(path, limits)
     caption = clean(caption or '')
     if len(caption) > MAX_CAPTION:
-        raise gr.Error(f'The caption has {len(caption):,} characters; {MAX_CAPTION:,} are enough.',
-                       print_exception=False)
+        raise _error(f'The caption has {len(caption):,} characters; {MAX_CAPTION:,} are enough.')
+    colourise = colourise and bool(caption) and restorer.takes_text and strength > 0
     found = compression_of(photo)
     try:
-        with lock:
+        with lock, while_wanted(restorer, is_wanted):
             restorer.self_ensemble = self_ensemble
             restored = restorer(photo.pixels, caption, text_strength=float(strength),
-                                tables=found.tables, grid=found.grid,
+                                tables=found.tables, grid=found.grid, colourise=colourise,
                                 progress=lambda done, total: progress((done, total), unit='tiles'))
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise gr.Error(str(error).partition('\n')[0] or 'Memory ran out; try a smaller picture.') from error
+        raise _error(str(error).partition('\n')[0] or 'Memory ran out; try a smaller picture.') from error
     target = Path(tempfile.mkdtemp(dir=folder)) / f'{Path(path).stem}_restored.png'
-    write_picture(target, photo.upright(restored), photo)
+    write_picture(target, photo.upright(restored), photo, keep_grey=not colourise)
     difference = np.abs(restored.astype(np.int16) - photo.pixels).mean()
     how = _with_caption(restorer, caption, strength) + (', twice (self-ensemble)' if self_ensemble else '')
     note = f'Restored {how}; {difference:.1f} of 255 changed on average.'
+    if how.startswith('with the caption') and not colourise and is_neutral(photo.pixels):
+        note += ' The picture is grey and stays so; with “Colourise” the caption may colour it.'
     return (upright_srgb(photo, photo.pixels), upright_srgb(photo, restored)), str(target), note
 
 
@@ -157,7 +195,8 @@ def _with_caption(restorer: Restorer, caption: str, strength: float) -> str:
     return 'with the caption' + (f' ({"; ".join(notes)})' if notes else '')
 
 
-def build(restorer: Restorer, limits: Limits, folder: Path, name: str) -> gr.Blocks:
+def build(restorer: Restorer, limits: Limits, folder: Path, name: str, listeners: Listeners | None = None,
+          tidy: Callable[[], None] = lambda: None) -> gr.Blocks:
     """Make the page.
 
     Args:
@@ -165,6 +204,8 @@ def build(restorer: Restorer, limits: Limits, folder: Path, name: str) -> gr.Blo
         limits: what is accepted.
         folder: for examples and results; whoever starts the page removes it.
         name: of the weights, shown on the page.
+        listeners: know who still waits for a result; None: everybody does.
+        tidy: called when there are new files.
 
     Returns:
         The page; `.queue().launch()` serves it.
@@ -172,18 +213,29 @@ def build(restorer: Restorer, limits: Limits, folder: Path, name: str) -> gr.Blo
     examples = example_files(folder)
     run = partial(restore, restorer=restorer, limits=limits, folder=folder, lock=threading.Lock())
 
-    # Gradio finds its progress bar among the defaults of the function it is given, not behind `partial`.
-    def on_restore(path: str | None, caption: str | None, strength: float, self_ensemble: bool,
-                   bar: gr.Progress = _BAR) -> tuple:
-        pictures, target, text = run(path, caption, strength, self_ensemble, progress=bar)
-        return pictures, gr.DownloadButton(value=target, interactive=True), text
+    # Gradio finds its progress bar and the request among the arguments of the function it is given, not behind
+    # `partial`.
+    def on_restore(path: str | None, caption: str | None, strength: float, self_ensemble: bool, colourise: bool,
+                   request: gr.Request, bar: gr.Progress = _BAR) -> tuple:
+        is_wanted = _is_wanted(listeners, request)
+        with _said():
+            pictures, target, text = run(path, caption, strength, self_ensemble, colourise, progress=bar,
+                                         is_wanted=is_wanted)
+        tidy()
+        return pictures, gr.DownloadButton(value=target, interactive=True), as_markdown(text)
+
+    def on_show(path: str | None) -> tuple:
+        with _said():
+            pictures, caption, facts = show(path, limits)
+        return pictures, caption, as_markdown(facts)
 
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(f'# {_TITLE}\n{_HELP}')
         with gr.Row():
             with gr.Column(scale=2):
-                file = gr.File(label='JPEG file', file_types=SUFFIXES, type='filepath', elem_id='file', height=140)
-                facts = gr.Markdown(elem_id='facts')
+                # No `file_types`: what Gradio says about a file of another kind shows its name as HTML.
+                file = gr.File(label='JPEG file', type='filepath', elem_id='file', height=140)
+                facts = gr.Markdown(elem_id='facts', latex_delimiters=_NO_LATEX)
                 caption = gr.Textbox(label='Caption', placeholder='a small yellow bird with a black cap', lines=2,
                                      max_length=MAX_CAPTION, elem_id='caption', interactive=restorer.takes_text)
                 strength = gr.Slider(0, MAX_STRENGTH, 1., step=0.1, label='Text strength', elem_id='strength',
@@ -191,27 +243,79 @@ def build(restorer: Restorer, limits: Limits, folder: Path, name: str) -> gr.Blo
                                      interactive=restorer.takes_text)
                 twice = gr.Checkbox(restorer.self_ensemble, label='Self-ensemble', elem_id='twice',
                                     info='twice the time: nearer to the original, softer texture')
+                colourise = gr.Checkbox(False, label='Colourise', elem_id='colourise', interactive=restorer.takes_text,
+                                        info='let the caption colour a grey picture, which stays grey otherwise')
                 button = gr.Button('Restore', variant='primary', elem_id='restore')
                 download = gr.DownloadButton('Save the result (PNG)', interactive=False, elem_id='result')
             with gr.Column(scale=3):
                 slider = gr.ImageSlider(label='before | after', format='png', interactive=False, elem_id='slider',
                                         slider_position=50, max_height=700, buttons=['fullscreen'])
-                note = gr.Markdown(elem_id='note')
+                note = gr.Markdown(elem_id='note', latex_delimiters=_NO_LATEX)
         gr.Examples([[example] for example in examples], [file], label='Examples: photographs at JPEG quality 1',
                     example_labels=list(examples.values()), examples_per_page=8, cache_examples=False)
-        gr.Markdown(f'Weights: {name}. Uploads stay on this machine and are removed when the page is closed down.')
+        gr.Markdown(f'Weights: {as_markdown(name)}. Uploads stay on this machine and are removed when the page is '
+                    'closed down.', latex_delimiters=_NO_LATEX)
 
         # `change` comes of an upload, of an example and of the cross that removes a file.
         file.change(lambda: (gr.DownloadButton(value=None, interactive=False), ''), None, [download, note]).then(
-            partial(show, limits=limits), file, [slider, caption, facts], show_progress='minimal')
-        gr.on([button.click, caption.submit], on_restore, [file, caption, strength, twice], [slider, download, note],
-              concurrency_limit=1)
-    return page.queue(max_size=16)
+            on_show, file, [slider, caption, facts], show_progress='minimal')
+        gr.on([button.click, caption.submit], on_restore, [file, caption, strength, twice, colourise],
+              [slider, download, note], concurrency_limit=1)
+    return page.queue(max_size=16, api_open=False)  # nobody goes past the queue
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Turn what may go wrong while a request is answered into what the page says, as text."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except Abandoned as error:
+        raise _error('Nobody waited for the result.') from error
+    except Exception as error:
+        _logger.exception('A request could not be answered.')
+        raise _error(f'{type(error).__name__}: {error}') from error
+
+
+def _is_wanted(listeners: Listeners | None, request: gr.Request) -> Callable[[], bool]:
+    """Whether the one who asked still waits; every layer of a network asks, so the answer is kept for a moment."""
+    since = time.monotonic()
+    session = request.session_hash
+    if listeners is None or session is None:
+        return lambda: True
+    return partial(listeners.waits, session, since)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the page as Ctrl-C does, with its files removed; and a second one not disturb that."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+    # One that is ignored stays so: `nohup` means it.
+    before = {number: signal.getsignal(number) for number in numbers
+              if signal.getsignal(number) is not signal.SIG_IGN}
+
+    def end(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def serve(restorer: Restorer, limits: Limits, name: str, host: str, port: int | None, max_bytes: int,
-          share: bool = False, browser: bool = False, announce: Callable[[str], None] | None = None) -> None:
-    """Serve the page until Ctrl-C.
+          share: bool = False, browser: bool = False, announce: Callable[[str], None] | None = None,
+          hosts: Sequence[str] = ()) -> None:
+    """Serve the page until Ctrl-C, SIGTERM or SIGHUP; then nothing that was uploaded is left.
 
     Args:
         restorer, limits, name: as of `build`.
@@ -221,23 +325,40 @@ def serve(restorer: Restorer, limits: Limits, name: str, host: str, port: int | 
         share: open a public tunnel through Gradio's servers.
         browser: open a browser at the page.
         announce: called with a line that names the address, once the page is there.
+        hosts: names, `NAME` or `NAME:PORT`, by which it may be asked for besides its address, as of a proxy.
 
     Raises:
         OSError: when the port is taken.
+        ValueError: when one of `hosts` is no name.
     """
-    with tempfile.TemporaryDirectory(prefix='tgjar_app_') as folder:
-        os.environ['GRADIO_TEMP_DIR'] = str(Path(folder) / 'uploads')
-        results = Path(folder) / 'results'
+    own, listeners = Hosts(hosts), Listeners()
+    with _ended_by_signals(), private_folder(_FOLDER) as folder:
+        uploads, results = folder / 'uploads', folder / 'results'
+        os.environ['GRADIO_TEMP_DIR'] = str(uploads)
+        uploads.mkdir()
         results.mkdir()
-        page = build(restorer, limits, results, name)
+        store: list[Store] = []  # made when the examples, which stay, are there
+
+        def tidy() -> None:
+            for one in store:
+                one.tidy()
+
+        page = build(restorer, limits, results, name, listeners, tidy)
+        store.append(Store(folder, _MAX_FILES, _MAX_UPLOADS * max_bytes))
+        guard = Middleware(Guard, hosts=own, max_bytes=max_bytes, listeners=listeners, tidy=tidy)
         try:
-            page.launch(server_name=host, server_port=port, share=share, inbrowser=browser, max_file_size=max_bytes,
-                        allowed_paths=[str(results)], ssr_mode=False, quiet=True, show_error=True, mcp_server=False,
+            # Gradio's own limit of size is left alone: what it says about a larger file shows its name as HTML.
+            page.launch(server_name=host, server_port=port, share=share, inbrowser=browser,
+                        allowed_paths=[str(results)], ssr_mode=False, quiet=True, show_error=False, mcp_server=False,
                         footer_links=[], enable_monitoring=False, prevent_thread_lock=True,
+                        app_kwargs={'middleware': [guard]},
                         theme=gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace']))
+            if page.share_url:
+                own.add(urlsplit(page.share_url).netloc)
             if announce is not None:
                 announce(f'The page is at {page.local_url} (Ctrl-C ends it)'
                          + (f', and public at {page.share_url}' if share else ''))
             page.block_thread()
         finally:
+            listeners.close()
             page.close(verbose=False)

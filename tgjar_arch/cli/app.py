@@ -23,7 +23,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--port', type=arguments.port, metavar='N', help='default: the first free one from 7860 up')
     arguments.add_max_pixels(parser, MAX_PIXELS)
     parser.add_argument('--max-megabytes', type=arguments.positive_int, default=MAX_MEGABYTES, metavar='N',
-                        help='refuse larger uploads (default: %(default)s)')
+                        help='refuse larger uploads; all that lie there take 50 times as much, the oldest go (default: '
+                        '%(default)s)')
+    parser.add_argument('--allow-host', action='append', default=[], metavar='NAME[:PORT]',
+                        help='a name by which the page may be asked for besides its own address, as of a proxy or a '
+                        'forwarded port; may be given several times')
     arguments.add_device(parser)
     parser.add_argument('--browser', action='store_true', help='open the page in a browser')
     parser.add_argument('--share', action='store_true',
@@ -35,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `tgjar app`.
 
     Returns:
-        Exit code: 0 after Ctrl-C, 2 if it could not be started.
+        Exit code: 0 after Ctrl-C, SIGTERM or SIGHUP, 2 if it could not be started.
     """
     args = _parser().parse_args(argv)
     try:
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         restorer = Restorer.from_pretrained(weights, args.device)
         app.serve(restorer, app.Limits(args.max_pixels, quality_limit(weights)), Path(weights).stem, args.host,
                   args.port, args.max_megabytes * 1_000_000, args.share, args.browser,
-                  lambda line: print(line, file=sys.stderr, flush=True))
+                  lambda line: print(line, file=sys.stderr, flush=True), args.allow_host)
     except (ImportError, OSError, ValueError) as error:
         print(f'tgjar app: {error}', file=sys.stderr)
         return 2

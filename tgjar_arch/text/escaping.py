@@ -1,0 +1,61 @@
+"""Foreign text (captions, words, names of files, error messages) where markup or formulas would be obeyed."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# What Markdown and HTML may obey anywhere. `_` inside a word, as in `tgjar_universal`, is none of it.
+_MARKUP = re.compile(r'[\\`*\[\]<>&|~$@^{}!]|(?<!\w)_|_(?!\w)|:(?=[/\\])|(?<=www)\.', re.IGNORECASE)
+_AT_START = re.compile(r'[#+=-]|(?<=\d)[.)]')  # headings, lists and lines, where a text begins with them
+_START = re.compile(r'\d*[#+=.)-]')
+# Spreadsheets take a cell that begins with one of these for a formula; East Asian ones also the wide forms.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r'[+-]?\d+(\.\d+)?(e[+-]?\d+)?')
+
+
+def as_markdown(text: str) -> str:
+    """Return a text so that Markdown shows it as it is, on one line: no link, no picture, no HTML.
+
+    Numeric character references stand for what could be obeyed, for all dialects read those (GitHub's, Python-Markdown
+    of TensorBoard, Gradio's): by CommonMark 0.31, section 2.5, they never act as markup. Control characters and marks
+    of writing direction are shown as `\\x1b` or `\\u202e`.
+    """
+    line = _visible(' '.join(text.split()))
+    start = _START.match(line)
+    if start:
+        head = _AT_START.sub(_reference, line[:start.end()])
+        return head + _MARKUP.sub(_reference, line[start.end():])
+    return _MARKUP.sub(_reference, line)
+
+
+def _reference(match: re.Match) -> str:
+    return f'&#{ord(match[0])};'
+
+
+def _visible(text: str) -> str:
+    return ''.join(character if unicodedata.category(character) not in ('Cc', 'Cs') and not _turns(character)
+                   else _code(character) for character in text)
+
+
+def _turns(character: str) -> bool:
+    return unicodedata.bidirectional(character) in ('LRE', 'RLE', 'LRO', 'RLO', 'PDF', 'LRI', 'RLI', 'FSI', 'PDI') \
+        or character in '\u061c\u200e\u200f\u2028\u2029'
+
+
+def _code(character: str) -> str:
+    return f'\\x{ord(character):02x}' if ord(character) < 256 else f'\\u{ord(character):04x}'
+
+
+def as_cell(value: object) -> object:
+    """Return the value of a CSV cell so that no spreadsheet computes it: `=1+1` becomes `'=1+1`.
+
+    Only texts change, and no numbers; `from_cell` gives back each as it was. See OWASP, "CSV Injection".
+    """
+    is_active = isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value)
+    return f"'{value}" if is_active else value
+
+
+def from_cell(text: str) -> str:
+    """Return the text that `as_cell` wrote."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
