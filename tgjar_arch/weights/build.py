@@ -29,11 +29,10 @@ _ELEMENTS, _ELEMENTS_AN_ELEMENT = 2**22, 4
 # An argument may be greater than any size of the network (a base of rotary embeddings, an id, a seed).
 _GREATEST_NUMBER = 2**20
 
-_RANDOM = {getattr(Tensor, name) for name in ('normal_', 'uniform_', 'random_', 'bernoulli_', 'exponential_',
-                                              'log_normal_', 'cauchy_', 'geometric_')}
-_RANDOM |= {getattr(nn.init, name) for name in ('normal_', 'uniform_', 'trunc_normal_', 'kaiming_normal_',
-                                                'kaiming_uniform_', 'xavier_normal_', 'xavier_uniform_', 'orthogonal_',
-                                                'sparse_')}
+_COUNTS = {'layer', 'layers', 'block', 'blocks', 'depth', 'depths', 'group', 'groups', 'conv'}  # words for parts
+# Of tensors, of torch.nn.init and of transformers.initialization.
+_RANDOM = {'normal_', 'uniform_', 'random_', 'bernoulli_', 'trunc_normal_', 'kaiming_normal_', 'kaiming_uniform_',
+           'xavier_normal_', 'xavier_uniform_', 'orthogonal_', 'sparse_'}
 
 
 class _TooLargeError(ValueError):
@@ -44,8 +43,8 @@ class _NoDraws(TorchFunctionMode):
     """Nothing is drawn at random: what a state dict replaces need not be, and it would take most of the time."""
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if function in _RANDOM:
-            return args[0] if args else (kwargs or {})['tensor']
+        if getattr(function, '__name__', '') in _RANDOM and args and isinstance(args[0], Tensor):
+            return args[0]
         return function(*args, **(kwargs or {}))
 
 
@@ -112,9 +111,9 @@ def check_fit(network: Mapping[str, Any], shapes: Mapping[str, torch.Size], labe
         ImportError: a library that the network needs is not installed.
     """
     elements = sum(map(math.prod, shapes.values()))
-    _check_numbers(network, max(elements, _GREATEST_NUMBER), label)
-    elements = _ELEMENTS + _ELEMENTS_AN_ELEMENT * elements
     parts = _PARTS + _PARTS_A_TENSOR * len(shapes)
+    _check_numbers(network, max(elements, _GREATEST_NUMBER), parts, label)
+    elements = _ELEMENTS + _ELEMENTS_AN_ELEMENT * elements
     try:
         try:
             net = _construct(network, parts, elements, stored=False)
@@ -143,7 +142,7 @@ def check_fit(network: Mapping[str, Any], shapes: Mapping[str, torch.Size], labe
 
 def _construct(network: Mapping[str, Any], parts: int, elements: int, stored: bool) -> nn.Module:
     place = nullcontext() if stored else torch.device('meta')
-    with _counted(parts, elements), place, _Limited(elements, stored):
+    with torch.random.fork_rng(devices=[]), _counted(parts, elements), place, _Limited(elements, stored):
         return _new(network)
 
 
@@ -154,7 +153,7 @@ def build(network: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
         RuntimeError: when the weights do not fit.
         Exception: what the network raises at arguments that do not fit it.
     """
-    with _NoDraws():
+    with torch.random.fork_rng(devices=[]), _NoDraws():
         net = _new(network)
     net.load_state_dict(state)
     return net.requires_grad_(False).eval()
@@ -165,13 +164,22 @@ def _new(network: Mapping[str, Any]) -> nn.Module:
     return network_class(options.pop('type'))(**options)
 
 
-def _check_numbers(value: Any, greatest: int, label: str) -> None:
+def _check_numbers(options: Mapping[str, Any], greatest: int, parts: int, label: str) -> None:
     """Python's own lists, of as many entries as a number says, are made before any tensor."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            _check_numbers(value, greatest, parts, label)
+            continue
+        limit = parts if _COUNTS.intersection(key.lower().split('_')) else greatest
+        for number in _numbers(value):
+            if abs(number) > limit:
+                raise ValueError(f'{label} has the number {str(number)[:20]} as {key[:40]}, more than the file has '
+                                 'tensors for.')
+
+
+def _numbers(value: Any) -> Iterator[int]:
     if isinstance(value, list | tuple):
         for item in value:
-            _check_numbers(item, greatest, label)
-    elif isinstance(value, int) and abs(value) > greatest:
-        raise ValueError(f'{label} has the number {str(value)[:20]} among its arguments, more than the file has values '
-                         'for.')
+            yield from _numbers(item)
+    elif isinstance(value, int):
+        yield value
