@@ -33,7 +33,7 @@ def write(folder, tensors=None, **metadata):
     ({'network_g': 'null'}, 'must be an object'),
     ({'network_g': '{"type": "SpyNet", "load_path": "evil.pth"}'}, "'load_path', which reads or fetches a file"),
     (TEXT | {'network_t': '{"type": "HFTextEncoder", "model": "a", "download": true}'}, "network_t .*'model', which"),
-    (TEXT | {'max_words': '0'}, "max_words must be a whole number from 1 to 10,000, but is '0'"),
+    (TEXT | {'max_words': '0'}, "max_words must be a whole number from 1 to 1,000, but is '0'"),
     (TEXT | {'max_words': '-3'}, "but is '-3'"), (TEXT | {'max_words': 'abc'}, "but is 'abc'"),
     (TEXT | {'max_words': '9' * 99}, 'max_words must be'), (TEXT | {'tokenizer': ''}, 'but no tokenizer'),
 ])

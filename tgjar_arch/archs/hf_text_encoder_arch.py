@@ -82,6 +82,12 @@ class HFTextEncoder(nn.Module):
         """Options that build this network again, without its weights, where the pretrained model is not at hand."""
         return {'type': type(self).__name__} | self._options
 
+    @property
+    def num_ids(self) -> int:
+        """How many ids it can read: rows of the embedding."""
+        backbone: Any = self.backbone
+        return backbone.get_input_embeddings().weight.shape[0]
+
     def train(self, mode: bool = True) -> 'HFTextEncoder':
         super().train(mode)
         if not self.train_backbone:

@@ -34,6 +34,11 @@ class LSTMTextEncoder(nn.Module):
         self.rnn = nn.LSTM(embed_dim, text_dim // 2, batch_first=True, bidirectional=True)
         nn.init.uniform_(self.encoder.weight, -0.1, 0.1)
 
+    @property
+    def num_ids(self) -> int:
+        """How many ids it can read: rows of the embedding."""
+        return self.encoder.num_embeddings
+
     def forward(self, ids: Tensor, mask: Tensor) -> TextFeatures:
         """Encode captions.
 

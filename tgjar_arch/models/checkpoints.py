@@ -8,6 +8,7 @@ import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 
+from tgjar_arch.text.tokenizer_check import check_tokenizer
 from tgjar_arch.weights.checkpoint import last_good, save_atomically
 from tgjar_arch.weights.network_check import check_network
 
@@ -62,6 +63,8 @@ def warn_of_what_export_refuses(model: BaseModel, labels: str) -> None:
         if getattr(model, f'net_{label}', None) is not None:
             try:
                 check_network(json.loads(json.dumps(_network_of(model, label))), f'network_{label}')
+                if label == 't' and (tokenizer := getattr(model, 'tokenizer', None)) is not None:
+                    check_tokenizer(tokenizer.to_json(), model.get_bare_model(model.net_t).num_ids)
             except ValueError as error:
                 get_root_logger().warning(f'`tgjar export` will refuse this model (`tgjar test` takes it): {error}')
 

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from functools import partial, reduce
 from math import isfinite
 from pathlib import Path
@@ -18,7 +17,6 @@ from tgjar_arch.archs.padding import MIN_SIDE, enlarged, enlarged_parts, run_pad
 from tgjar_arch.archs.text_guided_generator import TextGuidedGenerator
 from tgjar_arch.jpeg.tables import quantisation_maps, tables_as_stored, thumbnail
 from tgjar_arch.pictures.arrays import open_picture
-from tgjar_arch.registration import network_class
 from tgjar_arch.restoration.grey import greyed, greyed_tensor, is_neutral, neutral_tensors
 from tgjar_arch.restoration.grid import aligned, aligned_tensor, check_grid, unaligned, unaligned_tensor
 from tgjar_arch.restoration.self_ensemble import both_parts, restore_both
@@ -33,12 +31,15 @@ from tgjar_arch.restoration.tiling import (
 from tgjar_arch.text.cleaning import clean
 from tgjar_arch.text.features import TextFeatures
 from tgjar_arch.text.tokenizer import Tokenizer, tokenizer_from_json
+from tgjar_arch.text.tokenizer_check import native_errors
+from tgjar_arch.text.word_tokenizer import WordTokenizer
+from tgjar_arch.weights.build import build
 from tgjar_arch.weights.file import ExportedWeights, read_weights
 from tgjar_arch.weights.shipped import find_weights
 
 Picture = TypeVar('Picture', Image.Image, np.ndarray, Tensor)
 # What networks raise whose arguments or state dict do not fit.
-_MISFITS = RuntimeError, TypeError, KeyError, AttributeError, IndexError, AssertionError, ArithmeticError
+_MISFITS = RuntimeError, TypeError, KeyError, AttributeError, IndexError, AssertionError, ArithmeticError, ValueError
 
 
 class Restorer:
@@ -70,10 +71,8 @@ class Restorer:
     def __init__(self, weights: ExportedWeights, device: str | torch.device | None = None,
                  dtype: torch.dtype | None = None, self_ensemble: bool = False) -> None:
         self.device = _usable_device(device)
-        self.dtype = dtype or torch.float32
-        if self.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise ValueError(f'dtype must be torch.float32, torch.bfloat16 or torch.float16, but is {dtype!r}.')
-        self.net_g = self._build(weights.network_g, weights.state_g)
+        self.dtype = _usable_dtype(dtype)
+        self.net_g = self._placed(build(weights.network_g, weights.state_g))
         self.name = weights.network_g['type']
         self.can_tile = can_tile(self.net_g)
         if self.can_tile:
@@ -90,9 +89,11 @@ class Restorer:
         if weights.network_t is not None:
             if weights.tokenizer is None:
                 raise ValueError('the weights have a text encoder, network_t, but no tokenizer.')
-            self.net_t = self._build(weights.network_t, weights.state_t)
+            net_t = build(weights.network_t, weights.state_t)
             self._tokenizer = tokenizer_from_json(weights.tokenizer)
             self.max_words = weights.max_words
+            self._try_text(net_t)
+            self.net_t = self._placed(net_t)
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str | torch.device | None = None,
@@ -109,18 +110,42 @@ class Restorer:
             FileNotFoundError: when there is no such file, and no shipped weights of that name.
             ValueError: when the file is no weights file, does not fit the networks it names, or as of the class.
         """
-        device = _usable_device(device)  # before the weights, which would be blamed for it
+        device, dtype = _usable_device(device), _usable_dtype(dtype)  # before the weights, which would be blamed
         path = find_weights(path)
+        weights = read_weights(path)
         try:
-            return cls(read_weights(path), device, dtype, self_ensemble)
+            return cls(weights, device, dtype, self_ensemble)
         except _MISFITS as error:
-            raise ValueError(f'weights file {path} does not fit the networks it names: {error}') from error
+            raise ValueError(f'weights file {path} does not fit the networks it names: {" ".join(str(error).split())[:500]}') from error
 
-    def _build(self, network: dict, state: dict[str, Tensor]) -> torch.nn.Module:
-        options = deepcopy(network)
-        net = network_class(options.pop('type'))(**options)
-        net.load_state_dict(state)
-        return net.requires_grad_(False).eval().to(self.device).to(memory_format=torch.channels_last)
+    def _placed(self, net: torch.nn.Module) -> torch.nn.Module:
+        return net.to(self.device).to(memory_format=torch.channels_last)
+
+    def _try_text(self, net_t: torch.nn.Module) -> None:
+        """Encode a caption that fills `max_words`, so that what does not fit is found before the first picture.
+
+        Raises:
+            ValueError: when tokenizer, text encoder and generator do not fit each other.
+            Exception: what the text encoder raises.
+        """
+        rows = getattr(net_t, 'num_ids', self.tokenizer.vocab_size)  # networks of others need not say it
+        if self.tokenizer.vocab_size > rows:
+            raise ValueError(f'the tokenizer has {self.tokenizer.vocab_size} ids, but the text encoder reads {rows}.')
+        if isinstance(self.tokenizer, WordTokenizer):  # whose unknown words would be named in the log
+            self.tokenizer.words('a word')
+            ids = [self.tokenizer.vocab_size - 1] * self.max_words
+        else:
+            ids = self._ids_of('a ' * self.max_words)
+        padded, mask = self.tokenizer.pad(ids, self.max_words)
+        with torch.no_grad():
+            found = net_t(padded[None], mask[None]).words.shape[1]
+        wanted = getattr(self.net_g, 'text_dim', found)
+        if self.takes_text and found != wanted:
+            raise ValueError(f'the text encoder has text_dim {found}, but the generator {wanted}.')
+
+    def _ids_of(self, caption: str) -> list[int]:
+        with native_errors(f'the tokenizer of the weights cannot read the caption {caption[:60]!r}'):
+            return self.tokenizer.encode(caption)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -138,7 +163,7 @@ class Restorer:
         if self.net_t is None or not self.takes_text:
             return None
         # Cleaned: bytes that are no UTF-8 reach Python as lone surrogates, which no tokenizer takes.
-        padded = [self.tokenizer.pad(self.tokenizer.encode(clean(caption)), self.max_words) for caption in captions]
+        padded = [self.tokenizer.pad(self._ids_of(clean(caption)), self.max_words) for caption in captions]
         ids, mask = (torch.stack(part) for part in zip(*padded, strict=True))
         with torch.no_grad():  # the mask stays: an LSTM wants the lengths on the CPU
             return self.net_t(ids.to(self.device), mask)
@@ -378,6 +403,17 @@ def _captions_of(caption: str | Sequence[str | None] | None, count: int) -> list
         images = '1 image was' if count == 1 else f'{count} images were'
         raise ValueError(f'{images} given with {len(captions)} captions.')
     return list(captions)
+
+
+def _usable_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    """The precision asked for, or float32.
+
+    Raises:
+        ValueError: when it is another one than those three.
+    """
+    if dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
+        raise ValueError(f'dtype must be torch.float32, torch.bfloat16 or torch.float16, but is {dtype!r}.')
+    return dtype or torch.float32
 
 
 def _usable_device(device: str | torch.device | None) -> torch.device:

@@ -7,6 +7,7 @@ from pathlib import Path
 import tokenizers
 
 from tgjar_arch.text.subword_tokenizer import HFTokenizer
+from tgjar_arch.text.tokenizer_check import native_errors
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 
 Tokenizer = WordTokenizer | HFTokenizer
@@ -24,14 +25,12 @@ def tokenizer_from_json(text: str, source: str = 'the tokenizer') -> Tokenizer:
     """
     try:
         kind = json.loads(text)['model']['type']
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         kind = 'WordLevel'  # whose reader says what is wrong
     if kind == 'WordLevel':
         return WordTokenizer.parse(text, source)
-    try:
+    with native_errors(f'{source} is no tokenizer.json; take that of the pretrained text model'):
         return HFTokenizer(tokenizers.Tokenizer.from_str(text))
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f'{source} is no tokenizer.json ({error}); take that of the pretrained text model.') from error
 
 
 def load_tokenizer(path: str | os.PathLike) -> Tokenizer:

@@ -12,6 +12,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from tgjar_arch.atomic_file import atomic
+from tgjar_arch.text.tokenizer_check import native_errors
 
 END = '<end>'
 END_ID = 0  # also the padding, as in AttnGAN's vocabularies
@@ -112,10 +113,8 @@ class WordTokenizer:
     @classmethod
     def parse(cls, text: str, source: str) -> 'WordTokenizer':
         advice = 'build one with `tgjar vocab FOLDER -o tokenizer.json`.'
-        try:
+        with native_errors(f'{source} is no tokenizer.json; {advice.rstrip(".")}'):
             tokenizer = Tokenizer.from_str(text)
-        except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f'{source} is no tokenizer.json ({error}); {advice}') from error
         if not isinstance(tokenizer.model, models.WordLevel):
             raise ValueError(f'{source} is a {type(tokenizer.model).__name__} tokenizer, no word vocabulary; {advice}')
         vocab = tokenizer.get_vocab(with_added_tokens=False)

@@ -64,6 +64,24 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
                          'is truncated or no PyTorch checkpoint of tensors and plain containers.') from error
 
 
+def stored_shapes(state: Any, path: str | Path) -> dict[str, torch.Size]:
+    """Names and shapes of a state dict, all of whose values are in the file.
+
+    Args:
+        state: of `load_checkpoint`.
+        path: the checkpoint, for messages.
+
+    Raises:
+        ValueError: when it is none, or a tensor is larger than what the file has of it (`expand`).
+    """
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f'{path} holds no weights of a network, which are tensors by their names.')
+    for name, value in state.items():
+        if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f'{path} cannot be used: it has {name} as {tuple(value.shape)}, but not as many values.')
+    return {str(name): value.shape for name, value in state.items()}
+
+
 def load_checkpoint_for(text_norm: bool | None, path: str | Path) -> dict[str, Any]:
     """`load_checkpoint`, and compare `text_norm` of a network with the checkpoint's; its tensors would not show it.
 

@@ -4,10 +4,10 @@ import inspect
 import json
 from pathlib import Path
 
-import torch
+from torch import nn
 
-from tgjar_arch.registration import network_class
-from tgjar_arch.weights.checkpoint import load_checkpoint
+from tgjar_arch.weights.build import check_fit
+from tgjar_arch.weights.checkpoint import load_checkpoint, stored_shapes
 from tgjar_arch.weights.file import ExportedWeights, read_weights, with_text_norm_said
 from tgjar_arch.weights.network_check import check_network
 from tgjar_arch.weights.shipped import shipped
@@ -27,24 +27,19 @@ def collect(checkpoint: Path, averaged: bool = True, without_text: bool = False)
         ValueError: if it was not written by TGJARModel, or names a network that a weights file may not.
     """
     net_g_file = find_checkpoint(checkpoint)
-    network_g, state_g, _ = _read(net_g_file, averaged)
+    network_g, state_g, _, net_g = _read(net_g_file, averaged)
     net_t_file = net_g_file.with_name(net_g_file.name.replace('net_g_', 'net_t_', 1))
-    if without_text or not _uses_text(network_g):
+    if without_text or not _uses_text(net_g):
         return ExportedWeights(network_g, state_g)
     if not net_t_file.is_file():
         raise FileNotFoundError(f'{net_g_file} takes captions, but its text encoder {net_t_file.name} is not there; '
                                 'copy it there, or give --without-text to restore without captions.')
-    network_t, state_t, content = _read(net_t_file, averaged)
+    network_t, state_t, content, _ = _read(net_t_file, averaged)
     return ExportedWeights(network_g, state_g, network_t, state_t, content['tokenizer'], content['max_words'])
 
 
-def _uses_text(network_g: dict) -> bool:
-    options = dict(network_g)
-    network = network_class(options.pop('type'))
-    if 'text' not in inspect.signature(network.forward).parameters:
-        return False
-    with torch.device('meta'):  # no weights are needed to ask
-        return getattr(network(**options), 'uses_text', True)
+def _uses_text(net_g: nn.Module) -> bool:
+    return 'text' in inspect.signature(net_g.forward).parameters and getattr(net_g, 'uses_text', True)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -68,7 +63,8 @@ def find_checkpoint(path: Path) -> Path:
     return max(others, key=lambda file: file.stat().st_mtime_ns)
 
 
-def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:
+def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict, nn.Module]:
+    """Options, weights and content of a checkpoint, and the network without weights."""
     content = load_checkpoint(path)
     if 'network' not in content:
         raise ValueError(f'{path} does not say which network it is; only checkpoints that TGJARModel wrote can be '
@@ -76,9 +72,10 @@ def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict]:
     state = content['params_ema'] if averaged and 'params_ema' in content else content['params']
     try:
         network = with_text_norm_said(check_network(json.loads(content['network']), 'network'))
-    except (ValueError, TypeError) as error:
+        net = check_fit(network, stored_shapes(state, path), 'network')
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f'{path} cannot be exported: {error}') from error
-    return network, state, content
+    return network, state, content, net
 
 
 def gather(path: Path, averaged: bool, without_text: bool) -> tuple[ExportedWeights, Path]:

@@ -3,11 +3,12 @@
 The file holds the tensors `net_g.*` and `net_t.*`; its metadata holds `network_g` and `network_t` (type and arguments,
 JSON), `tokenizer` (a tokenizer.json), `max_words` and the format's version, and where they are known `max_qf`, the best
 JPEG quality that gains, and `source`, how the weights were made. Reading it executes nothing, and what it names can be
-built without reading or fetching another file (`tgjar_arch.weights.network_check`).
+built without reading or fetching another file (`tgjar_arch.weights.network_check`) and costs no more than the file
+(`tgjar_arch.weights.build`).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import signature
@@ -21,11 +22,13 @@ from torch import Tensor
 
 from tgjar_arch.atomic_file import atomic
 from tgjar_arch.registration import network_class
+from tgjar_arch.text.tokenizer_check import check_tokenizer
+from tgjar_arch.weights.build import check_fit
 from tgjar_arch.weights.network_check import check_network
 
 _FORMAT = 'tgjar-2'
 _OLDER = 'tgjar-1'  # before `text_norm`
-_MOST_WORDS = 10_000  # of a caption: more would only take memory
+_MOST_WORDS = 1000  # of a caption: more would only take memory, at every pixel
 _LONGEST_SOURCE = 500  # characters
 
 
@@ -89,6 +92,9 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
         tensors |= {f'net_t.{key}': value for key, value in weights.state_t.items()}
         metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
                      'max_words': str(weights.max_words)}
+    shapes_g, shapes_t = ({key: value.shape for key, value in state.items()}
+                          for state in (weights.state_g, weights.state_t))
+    _check_parts(weights.network_g, shapes_g, weights.network_t, shapes_t, weights.tokenizer)
     if weights.max_qf is not None:
         metadata['max_qf'] = str(weights.max_qf)
     if source := _one_line(weights.source):
@@ -109,33 +115,59 @@ def read_weights(path: str | Path) -> ExportedWeights:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is no such file, its metadata are malformed or name what a file may not (`check_network`),
-            or a tensor has values that are not finite.
+        ValueError: when it is no such file, its metadata are malformed or name what a file may not (`check_network`,
+            `check_tokenizer`), tensors and networks do not fit (`check_fit`), or a tensor has values that are not
+            finite.
     """
     path = Path(path)
     with _open(path) as (file, metadata):
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
-    tensors = {key: value.to(torch.float32) if value.is_floating_point() else value for key, value in tensors.items()}
+        shapes = {label: {key.removeprefix(f'net_{label}.'): torch.Size(file.get_slice(key).get_shape())
+                          for key in file.keys() if key.startswith(f'net_{label}.')} for label in 'gt'}
+        try:
+            network_g = check_network(_json(metadata, 'network_g'), 'network_g')
+            network_g = with_text_norm_said(network_g, otherwise=metadata['format'] == _FORMAT)
+            network_t, max_words, tokenizer = None, 0, metadata.get('tokenizer')
+            if metadata.get('network_t'):
+                network_t = check_network(_json(metadata, 'network_t'), 'network_t')
+                max_words = _max_words(metadata.get('max_words'))
+                if not tokenizer:
+                    raise ValueError('it has a text encoder, network_t, but no tokenizer.')
+            max_qf = _max_qf(metadata)
+        except ValueError as error:
+            raise ValueError(f'weights file {path} cannot be used: {error}') from error
+        try:
+            _check_parts(network_g, shapes['g'], network_t, shapes['t'], tokenizer)
+        except ValueError as error:
+            raise ValueError(f'weights file {path} does not fit the networks it names: {error}') from error
+        states = {label: {name: _float32(file.get_tensor(f'net_{label}.{name}')) for name in names}
+                  for label, names in shapes.items()}
     try:
-        _check_finite(tensors)
-        network_g = check_network(_json(metadata, 'network_g'), 'network_g')
-        network_g = with_text_norm_said(network_g, otherwise=metadata['format'] == _FORMAT)
-        network_t, max_words = None, 0
-        if metadata.get('network_t'):
-            network_t = check_network(_json(metadata, 'network_t'), 'network_t')
-            max_words = _max_words(metadata.get('max_words'))
-            if not metadata.get('tokenizer'):
-                raise ValueError('it has a text encoder, network_t, but no tokenizer.')
-        max_qf = _max_qf(metadata)
+        for label, state in states.items():
+            _check_finite({f'net_{label}.{name}': value for name, value in state.items()})
     except ValueError as error:
         raise ValueError(f'weights file {path} cannot be used: {error}') from error
-
-    def state(label: str) -> dict[str, Tensor]:
-        prefix = f'net_{label}.'
-        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-    return ExportedWeights(network_g, state('g'), network_t, state('t'), metadata.get('tokenizer'), max_words, max_qf,
+    return ExportedWeights(network_g, states['g'], network_t, states['t'], tokenizer, max_words, max_qf,
                            _one_line(metadata.get('source', '')))
+
+
+def _float32(value: Tensor) -> Tensor:
+    return value.to(torch.float32) if value.is_floating_point() else value
+
+
+def _check_parts(network_g: dict[str, Any], shapes_g: Mapping[str, torch.Size], network_t: dict[str, Any] | None,
+                 shapes_t: Mapping[str, torch.Size], tokenizer: str | None) -> None:
+    """Compare networks, tensors and tokenizer with one another.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    check_fit(network_g, shapes_g, 'network_g')
+    if network_t is None:
+        return
+    rows = getattr(check_fit(network_t, shapes_t, 'network_t'), 'num_ids', None)
+    if rows is None:
+        raise ValueError(f'network_t is a {network_t["type"]}, which reads no captions.')
+    check_tokenizer(tokenizer or '', rows)
 
 
 def read_max_qf(path: str | Path) -> int | None:

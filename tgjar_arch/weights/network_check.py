@@ -38,6 +38,13 @@ def check_network(network: Any, label: str) -> dict[str, Any]:
         ValueError: when it is no network of this package or of BasicSR, or an argument is not a number, a boolean, a
             word, or a list of these, or stands for a file.
     """
+    try:
+        return _checked(network, label)
+    except RecursionError as error:
+        raise ValueError(f'{label} has lists or objects that are nested too deeply.') from error
+
+
+def _checked(network: Any, label: str) -> dict[str, Any]:
     if not isinstance(network, dict) or not isinstance(network.get('type'), str):
         raise ValueError(f'{label} must be an object with "type", the name of a network, but is {str(network)[:80]}.')
     kind = network['type']

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from tgjar_arch.registration import network_class
 from tgjar_arch.text.tokenizer import Tokenizer, tokenizer_from_json
-from tgjar_arch.weights.checkpoint import load_checkpoint
+from tgjar_arch.text.tokenizer_check import check_tokenizer
+from tgjar_arch.weights.build import build, check_fit
+from tgjar_arch.weights.checkpoint import load_checkpoint, stored_shapes
 from tgjar_arch.weights.network_check import check_network
 
 _IMAGE_ENCODER = 'DAMSMImageEncoder'
@@ -47,9 +48,14 @@ def load_stage1(path: str | Path) -> Stage1:
         if not isinstance(content.get(key), str):
             raise ValueError(f'{file} does not say its {key}; name checkpoints that DAMSMModel or `tgjar '
                              'import-attngan` wrote.')
-    network_t = check_network(json.loads(text['network']), 'network_t')
-    return Stage1(_build(_image_options(image['network'], image_file), image, image_file),
-                  _build(network_t, text, text_file), tokenizer_from_json(text['tokenizer']))
+    network_t = check_network(_options(text['network'], text_file), 'network_t')
+    image_encoder = _build(_image_options(image['network'], image_file), image, image_file)
+    text_encoder = _build(network_t, text, text_file)
+    try:
+        check_tokenizer(text['tokenizer'], getattr(text_encoder, 'num_ids', 0))
+    except ValueError as error:
+        raise ValueError(f'{text_file} cannot be used: {error}') from error
+    return Stage1(image_encoder, text_encoder, tokenizer_from_json(text['tokenizer'], f'the tokenizer of {text_file}'))
 
 
 def _files(path: Path) -> tuple[Path, Path]:
@@ -73,19 +79,24 @@ def _files(path: Path) -> tuple[Path, Path]:
     return text, image
 
 
+def _options(network: str, file: Path) -> Any:
+    try:
+        return json.loads(network)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{file} cannot be used: its network is no JSON ({error}).') from error
+
+
 def _image_options(network: str, file: Path) -> dict[str, Any]:
     """Options that build the image encoder without reading or fetching a file."""
-    options = json.loads(network)
+    options = _options(network, file)
     if not isinstance(options, dict) or options.get('type') != _IMAGE_ENCODER:
         raise ValueError(f'{file} holds no {_IMAGE_ENCODER}; name the net_i_ITER.pth of stage 1.')
     return options | {'weights': None}
 
 
 def _build(options: dict[str, Any], content: dict[str, Any], file: Path) -> nn.Module:
-    arguments = {key: value for key, value in options.items() if key != 'type'}
-    net = network_class(options['type'])(**arguments)
     try:
-        net.load_state_dict(content['params'])
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f'{file} does not fit the network that it names: {str(error).splitlines()[0]}') from error
-    return net.requires_grad_(False).eval()
+        check_fit(options, stored_shapes(content.get('params'), file), options['type'])
+        return build(options, content['params'])
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f'{file} does not fit the network that it names: {" ".join(str(error).split())}') from error
