@@ -61,11 +61,16 @@ _QUALITIES: Schema = {'anyOf': [
     {'type': 'object', 'properties': {'min': _QUALITY, 'max': _QUALITY}, 'required': ['min', 'max'],
      'additionalProperties': False}]}
 
+_PATHS: Schema = {'anyOf': [_TEXT, {'type': 'array', 'items': _TEXT, 'minItems': 1}]}
+
 _DATASET_KEYS: dict[str, Schema] = {  # of PairedImageTextDataset; explained by its docstring where nothing is said
     'name': _TEXT | {'description': 'name of the data set in logs and folders'},
     'type': {'const': 'PairedImageTextDataset'},
     'scale': _NUMBER | {'description': 'set by BasicSR'},
-    'dataroot_gt': _or_none(_TEXT), 'dataroot_lq': _or_none(_TEXT), 'dataroot_text': _or_none(_TEXT),
+    'dataroot_gt': _or_none(_PATHS), 'dataroot_lq': _or_none(_PATHS),
+    'dataroot_text': _or_none({'anyOf': [_TEXT, {'type': 'array', 'items': {'type': ['string', 'null']},
+                                                 'minItems': 1}]}),
+    'weights': _or_none({'type': 'array', 'items': {'type': 'number', 'exclusiveMinimum': 0}, 'minItems': 1}),
     'io_backend': {'type': 'object', 'properties': {'type': {'enum': ['disk', 'lmdb']}},
                    'additionalProperties': False},
     'tokenizer': _or_none(_TEXT),
