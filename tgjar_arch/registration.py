@@ -38,6 +38,7 @@ NAMES: dict[str, dict[str, str]] = {  # registry -> name -> module
         'DAMSMLoss': 'tgjar_arch.losses.damsm_loss',
         'ChromaBlockLoss': 'tgjar_arch.losses.chroma_loss',
         'GridPatternLoss': 'tgjar_arch.losses.grid_loss',
+        'RelativeMSELoss': 'tgjar_arch.losses.relative_loss',
     },
     'metric': {
         'calculate_lpips': 'tgjar_arch.metrics.lpips',

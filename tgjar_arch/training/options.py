@@ -230,6 +230,10 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> list[st
         if registry is METRIC_REGISTRY and block['type'] in SET_METRICS and options['model_type'] != 'TGJARModel':
             raise OptionError(f'{path}: {key}:type: {block["type"]!r} is a metric of a whole set, which '
                               f'{options["model_type"]} does not compute; TGJARModel does, with any network_g.')
+        if registry is LOSS_REGISTRY and options['model_type'] != 'TGJARModel' and key == 'train:pixel_opt' and \
+                'lq' in inspect.signature(entry.forward).parameters:
+            raise OptionError(f'{path}: {key}:type: {block["type"]!r} compares with the compressed image too, which '
+                              f'{options["model_type"]} does not give it; TGJARModel does, with any network_g.')
         if is_constructor:
             _check_keys(entry, block, key, path)
             check_arguments(entry, block, key, path)
