@@ -15,10 +15,10 @@ from torch.utils import data
 
 from tgjar_arch.datasets.captions import EncodedCaptions
 from tgjar_arch.datasets.data_roots import keep_evenly, read_roots, sample_shares
-from tgjar_arch.datasets.degradation import MAX_SHIFT, QualitySampler, shifted_compress
+from tgjar_arch.datasets.degradation import Compressed, DoubleCompression, QualitySampler, compress_once
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.recolour import COLOURS, centre_weight, recolour
-from tgjar_arch.jpeg.codec import decode, encode, is_cut_short
+from tgjar_arch.jpeg.codec import is_cut_short
 from tgjar_arch.jpeg.settings import CHROMA
 from tgjar_arch.jpeg.tables import off_grid, quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.option_checks import check_keys, one_of, positive_int, probability, scale_range
@@ -85,7 +85,10 @@ class PairedImageTextDataset(data.Dataset):
             - qf: JPEG quality factor: `1`, `[1, 5, 10]` or `{min: 1, max: 40}`; ~ for no compression and no `lq`.
             - chroma: subsampling, `4:2:0` (default), `4:2:2` or `4:4:4`.
             - double_jpeg: `{prob: 0.5, qf: {min: 10, max: 95}, shift: 7}`: with this probability (1) an earlier
-              compression at this qf, its grid moved by 0 to `shift` (7) pixels down and right. ~
+              compression at this qf, its grid moved by 0 to `shift` (7) pixels down and right. Of these files
+              `resize: {prob: 0.5, scale: [0.5, 2]}` resizes a share between the compressions, and
+              `last: {jpeg: 2, webp: 1, png: 1}` saves shares as WebP (at `webp_qf`) or PNG at last; see
+              `tgjar_arch.datasets.degradation.DoubleCompression`. ~
             - caption_drop: probability of a training image to go without its caption (0); 1 drops it in validation too.
             - recolour: probability to try and give a training image and its caption another colour (0); see
               `tgjar_arch.datasets.recolour`.
@@ -98,7 +101,7 @@ class PairedImageTextDataset(data.Dataset):
         qmaps: (2, H, W) float, luma and chroma, see `quantisation_maps`; thumbnail: (3, S, S) as lq. Only if asked for.
         text, text_mask: (T,) int64 and (T,) bool; only with a tokenizer.
         caption: str, '' for none. class_id: int, -1 if not known.
-        qf: int, of the last compression; only if made on the fly.
+        qf: int, of the last JPEG compression; only if made on the fly.
         lq_path, gt_path: str; `lq_path` is the original's if made on the fly.
 
     In training an image that cannot be decoded or is smaller than `gt_size` is named in the log once, and the next one
@@ -165,16 +168,7 @@ class PairedImageTextDataset(data.Dataset):
         self._quantisation_maps = opt.get('quantisation_maps', False)
         self._thumbnail = positive_int(opt, 'thumbnail', None)
         double = opt.get('double_jpeg')
-        self._double_prob = 0.0
-        if double is not None:
-            check_keys(double, {'prob', 'qf', 'shift'}, 'double_jpeg')
-            if 'qf' not in double:
-                raise ValueError('double_jpeg needs the qf of the first compression, such as {qf: {min: 10, max: 95}}.')
-            self._double_prob = probability(double, 'prob', 1.0)
-            self._first_qf = QualitySampler(double['qf'], 'double_jpeg: qf')
-            self._max_shift = double.get('shift', MAX_SHIFT)
-            if self._max_shift not in range(MAX_SHIFT + 1):
-                raise ValueError(f'double_jpeg: shift must be from 0 to {MAX_SHIFT}, but is {self._max_shift!r}.')
+        self._double = None if double is None else DoubleCompression(double, self._chroma)
 
         has_gt, has_lq = opt.get('dataroot_gt') is not None, opt.get('dataroot_lq') is not None
         if not has_gt and (self._training or not has_lq):
@@ -272,9 +266,8 @@ class PairedImageTextDataset(data.Dataset):
                 ids = self.tokenizer.encode(caption)
         item: dict[str, Any] = {'class_id': image.class_id}
         if self._qf is not None:
-            item['qf'] = self._qf.sample(rng) if self._training else self._qf.at(index)
-            contents['lq'] = self._degrade(pixels['gt'], item['qf'], rng)
-            pixels['lq'] = decode(contents['lq'])
+            qf = self._qf.sample(rng) if self._training else self._qf.at(index)
+            pixels['lq'], contents['lq'], item['qf'] = self._degrade(pixels['gt'], qf, rng)
         item |= {key: _to_tensor(value) for key, value in pixels.items()}
         if self._quantisation_maps:
             try:
@@ -330,14 +323,12 @@ class PairedImageTextDataset(data.Dataset):
             pixels = {key: cv2.flip(value, 1) for key, value in pixels.items()}
         return pixels
 
-    def _degrade(self, gt: np.ndarray, qf: int, rng: random.Random) -> bytes:
-        """The JPEG file of `gt`."""
+    def _degrade(self, gt: np.ndarray, qf: int, rng: random.Random) -> Compressed:
         if self._chroma_drop > 0 and rng.random() < self._chroma_drop:
             gt = cv2.cvtColor(cv2.cvtColor(gt, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-        if self._double_prob > 0 and rng.random() < self._double_prob:
-            shift = rng.randint(0, self._max_shift), rng.randint(0, self._max_shift)
-            gt = shifted_compress(gt, self._first_qf.sample(rng), shift, self._chroma)
-        return encode(gt, qf, self._chroma)
+        if self._double is not None and self._double.prob > 0 and rng.random() < self._double.prob:
+            return self._double(gt, qf, rng)
+        return compress_once(gt, qf, self._chroma)
 
     def _draw_caption(self, index: int, rng: random.Random) -> tuple[str, list[int]]:
         """A caption of the image, '' where there is none or it is dropped, and its word ids, given a tokenizer."""

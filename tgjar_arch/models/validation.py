@@ -200,9 +200,9 @@ def _means(name: str, metrics: dict[str, Any], results: list[_Result], sets: dic
 
 def _common_root(roots: str | Sequence[str] | None) -> str | None:
     """The folder that all data roots lie in, so that files of one name in two of them keep names that differ."""
-    if isinstance(roots, list | tuple):
-        return os.path.commonpath([Path(root).expanduser().resolve() for root in roots])
-    return roots
+    if roots is None or isinstance(roots, str):
+        return roots
+    return os.path.commonpath([Path(root).expanduser().resolve() for root in roots])
 
 
 def _relative(path: str, root: str | None) -> str:
