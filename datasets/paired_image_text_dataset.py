@@ -1,7 +1,9 @@
 """The dataset of text-guided JPEG artifact removal: compressed image, original and a caption of it."""
 
 import random
+from bisect import bisect_right
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import cv2
@@ -11,11 +13,12 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 from torch.utils import data
 
-from tgjar_arch.datasets.captions import EncodedCaptions, read_captions
-from tgjar_arch.datasets.degradation import MAX_SHIFT, QualitySampler, shifted_compress
+from tgjar_arch.datasets.captions import EncodedCaptions
+from tgjar_arch.datasets.data_roots import keep_evenly, read_roots, sample_shares
+from tgjar_arch.datasets.degradation import Compressed, DoubleCompression, QualitySampler, compress_once
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.recolour import COLOURS, centre_weight, recolour
-from tgjar_arch.jpeg.codec import decode, encode, is_cut_short
+from tgjar_arch.jpeg.codec import is_cut_short
 from tgjar_arch.jpeg.settings import CHROMA
 from tgjar_arch.jpeg.tables import off_grid, quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.option_checks import check_keys, one_of, positive_int, probability, scale_range
@@ -26,9 +29,9 @@ from tgjar_arch.text.word_tokenizer import WordTokenizer
 MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the block grid of a compressed image
 
 OWN_KEYS = frozenset({
-    'name', 'type', 'phase', 'scale', 'dataroot_gt', 'dataroot_lq', 'dataroot_text', 'io_backend', 'tokenizer',
-    'max_words', 'max_images', 'gt_size', 'use_hflip', 'qf', 'chroma', 'double_jpeg', 'caption_drop', 'recolour',
-    'chroma_drop', 'scale_range', 'quantisation_maps', 'thumbnail',
+    'name', 'type', 'phase', 'scale', 'dataroot_gt', 'dataroot_lq', 'dataroot_text', 'weights', 'io_backend',
+    'tokenizer', 'max_words', 'max_images', 'gt_size', 'use_hflip', 'qf', 'chroma', 'double_jpeg', 'caption_drop',
+    'recolour', 'chroma_drop', 'scale_range', 'quantisation_maps', 'thumbnail',
 })
 # What BasicSR's loaders and trainer read from the same options.
 LOADER_KEYS = frozenset({
@@ -58,12 +61,19 @@ class PairedImageTextDataset(data.Dataset):
     OpenCV to 8-bit colour: grey becomes three equal channels, 16 bit is divided down, alpha is dropped, and EXIF's
     orientation applied; in `dataroot_lq` one that would move the block grid is an error.
 
+    `dataroot_gt` may be a list; `dataroot_lq` and `dataroot_text`, where they are given, then are lists of the same
+    length. With `weights` each root has its share of the samples of an epoch, whatever its size
+    (`tgjar_arch.datasets.data_roots.SampleShares`); an epoch then has about as many samples as there are images.
+
     Args:
         opt: the options of one dataset, with these keys (others but BasicSR's loader keys are an error):
 
-            - dataroot_gt: folder (or `*.lmdb`) with the originals; may be missing outside training.
+            - dataroot_gt: folder (or `*.lmdb`) with the originals, or a list of several; may be missing outside
+              training.
             - dataroot_lq: folder (or `*.lmdb`) with files compressed beforehand, of the same names but any suffix. ~
             - dataroot_text: folder or `.jsonl` file with the captions, where they do not lie with the images. ~
+            - weights: of a list `dataroot_gt` in training, relative shares of the samples: `[2, 1]` draws two of three
+              from the first. ~ takes every image once an epoch.
             - io_backend: `{type: disk}` (default) or `{type: lmdb}`.
             - tokenizer: path of the `tokenizer.json`, from `tgjar vocab` or of a pretrained text model (then its folder
               will do); without it a batch has captions but no `text`. ~
@@ -75,7 +85,10 @@ class PairedImageTextDataset(data.Dataset):
             - qf: JPEG quality factor: `1`, `[1, 5, 10]` or `{min: 1, max: 40}`; ~ for no compression and no `lq`.
             - chroma: subsampling, `4:2:0` (default), `4:2:2` or `4:4:4`.
             - double_jpeg: `{prob: 0.5, qf: {min: 10, max: 95}, shift: 7}`: with this probability (1) an earlier
-              compression at this qf, its grid moved by 0 to `shift` (7) pixels down and right. ~
+              compression at this qf, its grid moved by 0 to `shift` (7) pixels down and right. Of these files
+              `resize: {prob: 0.5, scale: [0.5, 2]}` resizes a share between the compressions, and
+              `last: {jpeg: 2, webp: 1, png: 1}` saves shares as WebP (at `webp_qf`) or PNG at last; see
+              `tgjar_arch.datasets.degradation.DoubleCompression`. ~
             - caption_drop: probability of a training image to go without its caption (0); 1 drops it in validation too.
             - recolour: probability to try and give a training image and its caption another colour (0); see
               `tgjar_arch.datasets.recolour`.
@@ -88,57 +101,47 @@ class PairedImageTextDataset(data.Dataset):
         qmaps: (2, H, W) float, luma and chroma, see `quantisation_maps`; thumbnail: (3, S, S) as lq. Only if asked for.
         text, text_mask: (T,) int64 and (T,) bool; only with a tokenizer.
         caption: str, '' for none. class_id: int, -1 if not known.
-        qf: int, of the last compression; only if made on the fly.
+        qf: int, of the last JPEG compression; only if made on the fly.
         lq_path, gt_path: str; `lq_path` is the original's if made on the fly.
 
     In training an image that cannot be decoded or is smaller than `gt_size` is named in the log once, and the next one
-    is taken; elsewhere it raises.
+    of its root is taken; elsewhere it raises.
 
     Raises:
         ValueError: an option is not as said or unknown, a folder has no image, no caption is found though `tokenizer`
             is given; when an item is taken, sizes of `lq` and `gt` differ, or (not in training) a file is unusable.
         FileNotFoundError: a folder or the tokenizer is missing.
-        RuntimeError: in training, when every image is unusable.
+        RuntimeError: in training, when every image of a root is unusable.
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()
         self.opt = opt
         self._read_options(opt)
-        roots = {key: opt[key] for key in ('dataroot_gt', 'dataroot_lq') if opt.get(key) is not None}
-        self._sources = {key.removeprefix('dataroot_'): ImageSource(root, key) for key, root in roots.items()}
-        for key, source in self._sources.items():
-            if source.is_lmdb != (self._backend == 'lmdb'):
-                raise ValueError(f'io_backend is {self._backend}, but dataroot_{key} is {source.root}; an lmdb is a '
-                                 'folder *.lmdb and needs io_backend {type: lmdb}, a folder of images {type: disk}.')
-
-        main = next(iter(self._sources.values()))
-        images, report = read_captions(main, opt.get('dataroot_text'))
-        images = self._with_both_files(images)
-        if self._max_images is not None and self._max_images < len(images):
-            images = [images[i * len(images) // self._max_images] for i in range(self._max_images)]
+        self._roots = read_roots(opt, self._backend)
+        if self._max_images is not None:
+            keep_evenly(self._roots, self._max_images)
+        self._shares = sample_shares(opt, self._roots)
         self.tokenizer: WordTokenizer | HFTokenizer | None = None
         self.tokenizer_json: str | None = None
         if opt.get('tokenizer') is not None:
             self.tokenizer = load_tokenizer(opt['tokenizer'])
             self.tokenizer_json = self.tokenizer.to_json()
-            self._encoded = EncodedCaptions(images, self.tokenizer, self._max_words, report)
-            images = self._encoded.images
-            self._colours = {word for word in COLOURS if not self.tokenizer.unknown(word)}
-            if not any(image.captions for image in images):
-                raise ValueError(f'{main.root}: a tokenizer is given, but no caption with a known word was found; put '
-                                 'metadata.jsonl or text files beside the images, or name their folder in '
-                                 'dataroot_text. To train without captions: --force_yml network_t=none '
-                                 'path:pretrain_network_t=~ train:train_network_t=false train:damsm_opt=~ '
-                                 'datasets:train:tokenizer=~ datasets:val:tokenizer=~ datasets:train:recolour=0')
-        report.without_caption = [image.name for image in images if not image.captions]
-        report.log(main.root, self._max_words)
-        self.images = images
-        captions = sum(len(image.captions) for image in images)
-        get_root_logger().info(f'{main.root}: {len(images)} images, {captions} captions.')
+            self._encode(self.tokenizer)
+        for root in self._roots:
+            root.report.without_caption = [image.name for image in root.images if not image.captions]
+            root.report.log(root.main.root, self._max_words)
+            captions = sum(len(image.captions) for image in root.images)
+            get_root_logger().info(f'{root.main.root}: {len(root.images)} images, {captions} captions.')
+        self.images = [image for root in self._roots for image in root.images]
+        self._first_of_root = [0, *accumulate(len(root.images) for root in self._roots)]
+        if self._shares is not None:
+            total, counts = len(self._shares), self._shares.counts
+            get_root_logger().info(f'{total} samples an epoch: ' + ', '.join(
+                f'{count} of {root.main.root}' for count, root in zip(counts, self._roots, strict=True)))
 
         # Shared with the loader's workers, which start anew each epoch: a broken file is decoded and named once only.
-        self._unusable = torch.zeros(len(images), dtype=torch.uint8)
+        self._unusable = torch.zeros(len(self.images), dtype=torch.uint8)
         if self._training:
             self._unusable.share_memory_()
         self._worker_rng: tuple[int, random.Random] | None = None
@@ -165,16 +168,7 @@ class PairedImageTextDataset(data.Dataset):
         self._quantisation_maps = opt.get('quantisation_maps', False)
         self._thumbnail = positive_int(opt, 'thumbnail', None)
         double = opt.get('double_jpeg')
-        self._double_prob = 0.0
-        if double is not None:
-            check_keys(double, {'prob', 'qf', 'shift'}, 'double_jpeg')
-            if 'qf' not in double:
-                raise ValueError('double_jpeg needs the qf of the first compression, such as {qf: {min: 10, max: 95}}.')
-            self._double_prob = probability(double, 'prob', 1.0)
-            self._first_qf = QualitySampler(double['qf'], 'double_jpeg: qf')
-            self._max_shift = double.get('shift', MAX_SHIFT)
-            if self._max_shift not in range(MAX_SHIFT + 1):
-                raise ValueError(f'double_jpeg: shift must be from 0 to {MAX_SHIFT}, but is {self._max_shift!r}.')
+        self._double = None if double is None else DoubleCompression(double, self._chroma)
 
         has_gt, has_lq = opt.get('dataroot_gt') is not None, opt.get('dataroot_lq') is not None
         if not has_gt and (self._training or not has_lq):
@@ -197,40 +191,47 @@ class PairedImageTextDataset(data.Dataset):
             raise ValueError(f'gt_size {self._gt_size} must be a multiple of {MCU} to flip files of dataroot_lq, since '
                              'other widths move the JPEG block grid; change it or set use_hflip: false.')
 
-    def _with_both_files(self, images: list) -> list:
-        if len(self._sources) < 2:
-            return images
-        gt, lq = self._sources['gt'], self._sources['lq']
-        for have, lack in ((gt, lq), (lq, gt)):
-            names = [name for name in have.files if name not in lack.files]
-            if names:
-                more = ', ...' if len(names) > 3 else ''
-                get_root_logger().warning(f'{have.root}: {len(names)} images are not in {lack.root} and left out: '
-                                          f'{", ".join(names[:3])}{more}')
-        images = [image for image in images if image.name in lq.files]
-        if not images:
-            raise ValueError(f'no file of dataroot_lq ({lq.root}) has the name of one of dataroot_gt ({gt.root}); '
-                             'names are paths from the root without suffix.')
-        return images
+    def _encode(self, tokenizer: WordTokenizer | HFTokenizer) -> None:
+        for root in self._roots:
+            root.encoded = EncodedCaptions(root.images, tokenizer, self._max_words, root.report)
+            root.images = root.encoded.images
+        self._colours = {word for word in COLOURS if not tokenizer.unknown(word)}
+        if not any(image.captions for root in self._roots for image in root.images):
+            places = ', '.join(str(root.main.root) for root in self._roots)
+            raise ValueError(f'{places}: a tokenizer is given, but no caption with a known word was found; put '
+                             'metadata.jsonl or text files beside the images, or name their folder in dataroot_text. '
+                             'To train without captions: --force_yml network_t=none path:pretrain_network_t=~ '
+                             'train:train_network_t=false train:damsm_opt=~ datasets:train:tokenizer=~ '
+                             'datasets:val:tokenizer=~ datasets:train:recolour=0')
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images) if self._shares is None else len(self._shares)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]  # raises IndexError at the end, which ends a for loop
         if not self._training:
             return self._item(index, random.Random(index))
-        for candidate in (*range(index, len(self)), *range(index)):
+        rng = self._rng()
+        if self._shares is not None:
+            index = self._shares.draw(index, rng)
+        root, _ = self._place(index)
+        first, end = self._first_of_root[root:root + 2]
+        for candidate in (*range(index, end), *range(first, index)):
             if self._unusable[candidate]:
                 continue
             try:
-                return self._item(candidate, self._rng())
+                return self._item(candidate, rng)
             except UnusableImageError as error:
                 self._unusable[candidate] = 1
                 # An error, since BasicSR mutes the warnings of all processes but the first.
                 get_root_logger().error(f'{error} The next image is taken instead.')
-        raise RuntimeError(f'none of the {len(self)} images of {self.opt["dataroot_gt"]} can be used; the log names '
-                           'each.')
+        raise RuntimeError(f'none of the {end - first} images of {self._roots[root].main.root} can be used; the log '
+                           'names each.')
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The root of an image, and the image's number in it."""
+        root = bisect_right(self._first_of_root, index) - 1
+        return root, index - self._first_of_root[root]
 
     def _rng(self) -> random.Random:
         worker = data.get_worker_info()
@@ -244,9 +245,9 @@ class PairedImageTextDataset(data.Dataset):
         return self._worker_rng[1]
 
     def _item(self, index: int, rng: random.Random) -> dict[str, Any]:
-        image = self.images[index]
-        paths = {key: source.files[image.name] for key, source in self._sources.items()}
-        contents = {key: self._read(key, image.name) for key in self._sources}
+        image, sources = self.images[index], self._roots[self._place(index)[0]].sources
+        paths = {key: source.files[image.name] for key, source in sources.items()}
+        contents = {key: _read(source, image.name) for key, source in sources.items()}
         pixels = {key: self._decode(content, paths[key]) for key, content in contents.items()}
         if 'lq' in contents and off_grid(contents['lq']):
             raise UnusableImageError(f'{paths["lq"]} is turned by its EXIF orientation, off its JPEG blocks; remove '
@@ -265,9 +266,8 @@ class PairedImageTextDataset(data.Dataset):
                 ids = self.tokenizer.encode(caption)
         item: dict[str, Any] = {'class_id': image.class_id}
         if self._qf is not None:
-            item['qf'] = self._qf.sample(rng) if self._training else self._qf.at(index)
-            contents['lq'] = self._degrade(pixels['gt'], item['qf'], rng)
-            pixels['lq'] = decode(contents['lq'])
+            qf = self._qf.sample(rng) if self._training else self._qf.at(index)
+            pixels['lq'], contents['lq'], item['qf'] = self._degrade(pixels['gt'], qf, rng)
         item |= {key: _to_tensor(value) for key, value in pixels.items()}
         if self._quantisation_maps:
             try:
@@ -281,13 +281,6 @@ class PairedImageTextDataset(data.Dataset):
         if self.tokenizer is not None:
             item['text'], item['text_mask'] = self.tokenizer.pad(ids, self._max_words, rng if self._training else None)
         return item | {f'{key}_path': path for key, path in ({'lq': paths.get('gt')} | paths).items()}
-
-    def _read(self, key: str, name: str) -> bytes:
-        try:
-            return self._sources[key].read(name)
-        except OSError as error:
-            path = self._sources[key].files[name]
-            raise UnusableImageError(f'{path} cannot be read ({str(error).strip()}).') from error
 
     def _decode(self, content: bytes, path: str) -> np.ndarray:
         image, fault = None, 'it is broken or of another format' if content else 'it is empty'
@@ -330,14 +323,12 @@ class PairedImageTextDataset(data.Dataset):
             pixels = {key: cv2.flip(value, 1) for key, value in pixels.items()}
         return pixels
 
-    def _degrade(self, gt: np.ndarray, qf: int, rng: random.Random) -> bytes:
-        """The JPEG file of `gt`."""
+    def _degrade(self, gt: np.ndarray, qf: int, rng: random.Random) -> Compressed:
         if self._chroma_drop > 0 and rng.random() < self._chroma_drop:
             gt = cv2.cvtColor(cv2.cvtColor(gt, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-        if self._double_prob > 0 and rng.random() < self._double_prob:
-            shift = rng.randint(0, self._max_shift), rng.randint(0, self._max_shift)
-            gt = shifted_compress(gt, self._first_qf.sample(rng), shift, self._chroma)
-        return encode(gt, qf, self._chroma)
+        if self._double is not None and self._double.prob > 0 and rng.random() < self._double.prob:
+            return self._double(gt, qf, rng)
+        return compress_once(gt, qf, self._chroma)
 
     def _draw_caption(self, index: int, rng: random.Random) -> tuple[str, list[int]]:
         """A caption of the image, '' where there is none or it is dropped, and its word ids, given a tokenizer."""
@@ -346,7 +337,16 @@ class PairedImageTextDataset(data.Dataset):
         if not captions or drop:
             return '', []
         choice = rng.randrange(len(captions)) if self._training else 0
-        return captions[choice], [] if self.tokenizer is None else self._encoded.ids(index, choice)
+        root, number = self._place(index)
+        encoded = self._roots[root].encoded
+        return captions[choice], [] if encoded is None else encoded.ids(number, choice)
+
+
+def _read(source: ImageSource, name: str) -> bytes:
+    try:
+        return source.read(name)
+    except OSError as error:
+        raise UnusableImageError(f'{source.files[name]} cannot be read ({str(error).strip()}).') from error
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:

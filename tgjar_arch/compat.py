@@ -3,10 +3,14 @@
 BasicSR 1.4.2 imports `torchvision.transforms.functional_tensor`, which torchvision 0.17 removed, for one function that
 lives on in `torchvision.transforms.functional` (https://github.com/XPixelGroup/BasicSR/issues/649). `prepare` gives the
 name back inside this process, with no file changed; `tgjar doctor --fix` mends the installed BasicSR itself.
+
+Its option parser expands `~` in `dataroot_gt` and `dataroot_lq`, and raises where they are lists; see
+`take_lists_of_folders`.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -42,6 +46,29 @@ def prepare() -> None:
     """Make `import basicsr` possible, where there is one; calling it again changes nothing."""
     if FUNCTIONAL_TENSOR not in sys.modules and not _torchvision_has_functional_tensor():
         sys.modules[FUNCTIONAL_TENSOR] = _functional_tensor()
+
+
+class _ListsOfPaths(ModuleType):
+    """`os.path`, whose `expanduser` also takes a list of paths."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os.path, name)
+
+    @staticmethod
+    def expanduser(path: Any) -> Any:
+        if isinstance(path, list | tuple):
+            return [os.path.expanduser(item) for item in path]
+        return os.path.expanduser(path)
+
+
+def take_lists_of_folders(options: ModuleType) -> None:
+    """Let BasicSR's option parser take lists of data roots, which `PairedImageTextDataset` reads.
+
+    Args:
+        options: `basicsr.utils.options`, which calls `osp.expanduser`. Of a fork that has no such name nothing changes.
+    """
+    if getattr(options, 'osp', None) is os.path:
+        vars(options)['osp'] = _ListsOfPaths('os.path')
 
 
 def _torchvision_has_functional_tensor() -> bool:

@@ -68,7 +68,7 @@ class TextGuidedRestorer(BaseModel):
         network_g: the restorer; captions go to one whose `forward` has an argument `text`.
         network_t: the text encoder; its `vocab_size` (and a pretrained model's `special_ids`) come from `tokenizer`.
         network_i: DAMSM's image encoder, frozen, for `damsm_loss`.
-        pixel_loss: called with (restored, gt); logged as `loss_pix`.
+        pixel_loss: called with (restored, gt), and lq where its `forward` has it; logged as `loss_pix`.
         contrastive_loss: called with (restored, gt, lq); logged as `loss_contrastive`.
         damsm_loss: called with regions, globals, text and class ids; logged as `loss_damsm`.
         tokenizer: path of the datasets' `tokenizer.json`; needed with `network_t`.
@@ -197,7 +197,8 @@ class TextGuidedRestorer(BaseModel):
             raise ValueError('TextGuidedRestorer needs gt to train; give dataroot_gt in the opt of the dataset.')
         losses = {}
         if self.pixel_loss is not None:
-            losses['loss_pix'] = self.pixel_loss(restored, gt)
+            takes_lq = 'lq' in inspect.signature(self.pixel_loss.forward).parameters
+            losses['loss_pix'] = self.pixel_loss(restored, gt, *[lq] * takes_lq)
         if self.contrastive_loss is not None:
             losses['loss_contrastive'] = self.contrastive_loss(restored, gt, lq)
         if self.net_i is not None and self.damsm_loss is not None:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any, overload
 
 TRAIN = frozenset({'optim_g', 'scheduler', 'total_iter', 'warmup_iter'})  # of every model
@@ -82,3 +83,40 @@ def scale_range(opt: Mapping[str, Any], key: str) -> tuple[float, float] | None:
     if not numbers or not 0 < value[0] <= value[1]:
         raise ValueError(f'{key} must be two factors above 0, the smaller first, such as [0.3, 1], but is {value!r}.')
     return float(value[0]), float(value[1])
+
+
+def root_paths(opt: Mapping[str, Any], key: str) -> list[str | None] | None:
+    """Return `opt[key]` as a list of paths, None where it is missing or ~.
+
+    One path is a list of one. A list of several is as long as that of `dataroot_gt`; in `dataroot_text` an entry may be
+    ~, where the captions lie with the images.
+    """
+    value = opt.get(key)
+    if value is None:
+        return None
+    paths = list(value) if isinstance(value, list | tuple) else [value]
+    may_be_none = isinstance(value, list | tuple) and key == 'dataroot_text'
+    if not paths or not all(hasattr(path, '__fspath__') or isinstance(path, str) or path is None and may_be_none
+                            for path in paths):
+        raise ValueError(f'{key}: {value!r} must be a path, or a list of paths such as [data/a, data/b].')
+    first = opt.get('dataroot_gt') if opt.get('dataroot_gt') is not None else opt.get('dataroot_lq')
+    count = len(first) if isinstance(first, list | tuple) else 1
+    if len(paths) != count or isinstance(value, list | tuple) != isinstance(first, list | tuple):
+        wanted = f'a list of {count} paths' if isinstance(first, list | tuple) else 'one path'
+        raise ValueError(f'{key}: {value!r} must be {wanted}, one for each of {first!r}.')
+    return paths
+
+
+def shares(opt: Mapping[str, Any], count: int) -> list[float] | None:
+    """Return `opt['weights']`, a number above 0 for each of `count` data roots, or None where it is missing or ~."""
+    value = opt.get('weights')
+    if value is None:
+        return None
+    if opt.get('phase') not in (None, 'train'):
+        raise ValueError('weights are of training; validation and test take every image of every data root. Remove '
+                         'them here.')
+    numbers = isinstance(value, list | tuple) and all(type(x) in (int, float) and isfinite(x) and x > 0 for x in value)
+    if not numbers or len(value) != count:
+        raise ValueError(f'weights: {value!r} must be a list of {count} numbers above 0, one for each of dataroot_gt, '
+                         'such as [2, 1] for twice as many samples of the first.')
+    return [float(x) for x in value]

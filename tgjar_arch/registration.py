@@ -38,6 +38,7 @@ NAMES: dict[str, dict[str, str]] = {  # registry -> name -> module
         'DAMSMLoss': 'tgjar_arch.losses.damsm_loss',
         'ChromaBlockLoss': 'tgjar_arch.losses.chroma_loss',
         'GridPatternLoss': 'tgjar_arch.losses.grid_loss',
+        'RelativeMSELoss': 'tgjar_arch.losses.relative_loss',
     },
     'metric': {
         'calculate_lpips': 'tgjar_arch.metrics.lpips',
@@ -79,6 +80,10 @@ def register() -> None:
         raise NoRegistriesError('the installed BasicSR has no registries (basicsr.utils.registry); option files of '
                                 'this plugin need BasicSR 1.4.2. Losses and networks can be imported one by one.'
                                 ) from error
+    try:
+        compat.take_lists_of_folders(import_module('basicsr.utils.options'))
+    except ModuleNotFoundError:  # a fork that reads its option files elsewhere
+        pass
     for kind, modules in NAMES.items():
         registry = getattr(registries, f'{kind.upper()}_REGISTRY')
         for name in modules:

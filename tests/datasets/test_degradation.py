@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from tgjar_arch.datasets.degradation import QualitySampler, shifted_compress
+from tgjar_arch.datasets.degradation import DoubleCompression, QualitySampler, shifted_compress
 from tgjar_arch.jpeg.codec import compress, encode
 from tgjar_arch.jpeg.settings import CHROMA
 
@@ -119,3 +119,79 @@ def test_wrong_quality(spec, message):
 def test_messages_name_the_option():
     with pytest.raises(ValueError, match='^double_jpeg: qf: a JPEG quality'):
         QualitySampler(0, 'double_jpeg: qf')
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    return cv2.PSNR(np.ascontiguousarray(one), np.ascontiguousarray(other))
+
+
+def test_without_the_new_keys_the_draws_are_the_old_ones(photo):
+    rng = random.Random(3)
+    shift = rng.randint(0, 5), rng.randint(0, 5)
+    expected = encode(shifted_compress(photo, QualitySampler({'min': 5, 'max': 30}).sample(rng), shift), 60)
+    again = random.Random(3)
+    made = DoubleCompression({'qf': {'min': 5, 'max': 30}, 'shift': 5})(photo, 60, again)
+    assert made.jpeg == expected and made.qf == 60 and np.array_equal(made.pixels, cv2.imdecode(
+        np.frombuffer(expected, np.uint8), cv2.IMREAD_COLOR))
+    assert again.getstate() == rng.getstate()
+
+
+@pytest.mark.parametrize('scale', [0.75, 2.0])
+def test_resized_between_the_compressions(photo, scale):
+    made = DoubleCompression({'qf': 90, 'shift': 0, 'resize': {'scale': [scale, scale]}, 'last': {'png': 1}})(
+        photo, 50, random.Random(0))
+    assert made.pixels.shape == photo.shape and made.qf == 90
+    first = cv2.imdecode(np.frombuffer(made.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert first.shape[:2] == (round(120 / scale), round(104 / scale))
+    best = {0.75: 33, 2.0: 23}[scale]  # an enlarged picture has lost what its half size cannot show
+    assert best < psnr(made.pixels, photo) < best + 9
+
+
+def test_half_and_double_are_equally_likely(photo):
+    double = DoubleCompression({'qf': 50, 'resize': {'prob': .5, 'scale': [.5, 2]}, 'last': {'png': 1}})
+    rng, heights = random.Random(0), []
+    for _ in range(400):
+        first = cv2.imdecode(np.frombuffer(double(photo[:32, :32], 50, rng).jpeg, np.uint8), cv2.IMREAD_COLOR)
+        heights.append(first.shape[0])
+    heights = np.array(heights)
+    assert heights.min() >= 16 and heights.max() <= 64 + 7
+    assert .4 < np.mean((heights < 32) | (heights > 39)) < .6  # up to 7 rows are the shift's
+    assert .12 < np.mean(heights < 30) < .3 and .12 < np.mean(heights > 41) < .3
+
+
+def test_shares_of_the_last_format(photo):
+    double = DoubleCompression({'qf': 5, 'shift': 0, 'last': {'jpeg': 2, 'webp': 1, 'png': 1}, 'webp_qf': 80})
+    first, rng = compress(photo[:32, :32], 5), random.Random(0)
+    kinds = []
+    for _ in range(400):
+        made = double(photo[:32, :32], 95, rng)
+        if made.qf == 95:
+            assert np.array_equal(made.pixels, compress(first, 95)) and made.jpeg == encode(first, 95)
+            kinds.append('jpeg')
+        else:
+            assert made.qf == 5 and made.jpeg == encode(photo[:32, :32], 5)
+            kinds.append('png' if np.array_equal(made.pixels, first) else 'webp')
+            assert psnr(made.pixels, first) > 30
+    assert [kinds.count(kind) / 400 for kind in ('jpeg', 'webp', 'png')] == pytest.approx([.5, .25, .25], abs=.06)
+
+
+def test_formats_without_a_share_are_not_made(photo):
+    double = DoubleCompression({'qf': 5, 'last': {'jpeg': 0, 'webp': 1}})
+    assert all(double(photo, 95, random.Random(k)).qf == 5 for k in range(5))
+
+
+@pytest.mark.parametrize(('spec', 'message'), [
+    ({'qf': 5, 'resise': {}}, "double_jpeg: nothing reads the key 'resise'; the nearest is 'resize'"),
+    ({'qf': 5, 'resize': [.5, 2]}, r'double_jpeg: resize must be such as \{prob: 0.5, scale: \[0.5, 2\]\}, but is'),
+    ({'qf': 5, 'resize': {'scale': None}}, r'resize: scale is empty'),
+    ({'qf': 5, 'resize': {'scale': [2, .5]}}, 'scale must be two factors above 0, the smaller first'),
+    ({'qf': 5, 'resize': {'scale': [1, 2], 'prob': 2}}, 'prob must be a probability'),
+    ({'qf': 5, 'last': 'png'}, "double_jpeg: last must hold shares from 0 up.* but is 'png'"),
+    ({'qf': 5, 'last': {'jpeg': 0}}, 'one above 0'), ({'qf': 5, 'last': {'jpeg': -1, 'png': 2}}, 'from 0 up'),
+    ({'qf': 5, 'last': {'gif': 1}}, "double_jpeg: last: nothing reads the key 'gif'"),
+    ({'qf': 5, 'webp_qf': 80}, 'webp_qf can have no effect, since last has no share of webp'),
+    ({'qf': 5, 'last': {'webp': 1}, 'webp_qf': 0}, 'double_jpeg: webp_qf: a JPEG quality'),
+])
+def test_wrong_double_compression(spec, message):
+    with pytest.raises(ValueError, match=message):
+        DoubleCompression(spec)

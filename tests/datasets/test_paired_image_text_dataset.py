@@ -205,6 +205,14 @@ def test_double_compression(options):
     assert np.array_equal(pixels(aligned['lq']), compress(compress(pixels(aligned['gt']), 5), 90))
 
 
+def test_a_png_of_an_earlier_jpeg_has_its_tables_and_quality(options):
+    double = {'qf': 5, 'shift': 0, 'last': {'png': 1}}
+    item = PairedImageTextDataset(options(qf=90, double_jpeg=double, quantisation_maps=True))[0]
+    assert item['qf'] == 5 and np.array_equal(pixels(item['lq']), compress(pixels(item['gt']), 5))
+    once = PairedImageTextDataset(options(qf=5, quantisation_maps=True))[0]
+    assert torch.equal(item['qmaps'], once['qmaps'])
+
+
 def test_chroma(options):
     item = PairedImageTextDataset(options(chroma='4:4:4'))[0]
     assert np.array_equal(pixels(item['lq']), compress(pixels(item['gt']), 5, '4:4:4'))

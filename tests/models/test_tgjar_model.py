@@ -8,6 +8,7 @@ from basicsr.archs import build_network
 from tests.helpers.tiny_model import batch, changed, make, state, step
 from tgjar_arch.losses.chroma_loss import chroma_block_error
 from tgjar_arch.losses.grid_loss import grid_pattern_error
+from tgjar_arch.losses.relative_loss import relative_error
 from tgjar_arch.weights.checkpoint import load_checkpoint, save_atomically
 
 
@@ -55,6 +56,16 @@ def test_the_total_is_the_weighted_sum(opt):
     model.optimize_parameters(1)
     torch.testing.assert_close(model.net_g.tail.weight.grad, expected, rtol=1e-3, atol=1e-6)
     assert list(model.get_current_log())[:4] == ['l_g_pix', 'l_g_chroma', 'l_g_grid', 'l_g_contrastive']
+
+
+def test_l_r_may_be_divided_by_the_error_of_the_jpeg(opt):
+    opt['train']['pixel_opt'] = {'type': 'RelativeMSELoss', 'loss_weight': 3.0}
+    model, data = make(opt), batch(opt)
+    model.feed_data(data)
+    model.forward_once()
+    step(model, data)
+    expected = 3 * relative_error(model.output, model.gt, model.lq).mean()
+    assert model.get_current_log()['l_g_pix'] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_learns(opt):

@@ -48,6 +48,8 @@ MISTAKES = {  # keys and values that are changed, and what the line must say
     'pinned': ({'datasets:train:prefetch_mode': 'cuda'}, 'prefetch_mode: cuda needs pin_memory: true'),
     'metric argument': ({'val:metrics:psnr': {'type': 'calculate_psnr'}}, 'val:metrics:psnr:crop_border is missing'),
     'loss weight': ({'train:pixel_opt:loss_weight': 'high'}, "loss_weight: 'high' is text, but must be a number"),
+    'loss that needs lq': ({'train:pixel_opt': {'type': 'RelativeMSELoss'}}, "train:pixel_opt:type: 'RelativeMSELoss' "
+                           'compares with the compressed image too, which SRModel does not give it; TGJARModel does'),
     'network value': ({'network_g:num_block': '1'}, "network_g:num_block: '1' is text, but must be a number"),
     'seed': ({'manual_seed': 'zero'}, "manual_seed: 'zero' must be a whole number"),
     'gpus': ({'num_gpu': -1}, 'num_gpu: -1 must be auto or a number'),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tgjar_arch.pictures.limits import MAX_PIXELS
-from tgjar_arch.restoration.limits import MIN_TILE
-from tgjar_arch.weights.shipped import shipped
+from tgjar_arch.restoration.limits import MAX_STRENGTH, MIN_TILE
+from tgjar_arch.weights.shipped import FIDELITY, shipped
 
 WEIGHTS = 'TGJAR_WEIGHTS'  # a variable of the environment
 DTYPES = ('float32', 'bfloat16', 'float16')  # of torch
@@ -34,6 +34,18 @@ def number_from(kind: Callable[[str], Number], least: Number, what: str) -> Call
 
 
 positive_int = number_from(int, 1, 'a whole number from 1 up')
+
+
+def number_between(least: float, most: float, what: str) -> Callable[[str], float]:
+    """An argument type: a number from `least` to `most`; `what` says so in the error message."""
+
+    def read(text: str) -> float:
+        value = number_from(float, least, what)(text)
+        if value > most:
+            raise argparse.ArgumentTypeError(f'must be {what}, but is {text!r}')
+        return value
+
+    return read
 
 
 def quality_factor(text: str) -> int:
@@ -82,6 +94,33 @@ def add_text_strength(parser: Parser, note: str = '0: no text, 1: as trained, ab
     """`--text-strength`."""
     parser.add_argument('--text-strength', type=number_from(float, 0, '0 or more'), default=1., metavar='S',
                         help=f'{note} (default: %(default)s)')
+
+
+strength = number_between(0, MAX_STRENGTH, f'a number from 0 to {MAX_STRENGTH}')
+fidelity = number_between(0, 1, 'a number from 0 to 1')
+
+
+def add_strength(parser: Parser) -> None:
+    """`--strength`."""
+    parser.add_argument('--strength', type=strength, default=1., metavar='S',
+                        help=f'how much of the change is applied, 0: none, 1: all, up to {MAX_STRENGTH}: more '
+                        '(default: %(default)s)')
+
+
+def add_fidelity(parser: Parser) -> None:
+    """`--fidelity` and `--fidelity-weights`."""
+    parser.add_argument('--fidelity', type=fidelity, default=0., metavar='F',
+                        help='0: the weights as they are, which draw texture; 1: the fidelity weights, which stay '
+                        'nearest to the original (PSNR); between: weights between the two (default: %(default)s)')
+    add_fidelity_weights(parser)
+
+
+def add_fidelity_weights(parser: Parser) -> None:
+    """`--fidelity-weights`."""
+    shipped_ones = ', '.join(f'{partner} for {name}' for name, partner in FIDELITY.items() if partner in shipped())
+    parser.add_argument('--fidelity-weights', type=Path, metavar='FILE',
+                        help='weights of the same network and text encoder that were trained for fidelity'
+                        + (f' (default: {shipped_ones})' if shipped_ones else ''))
 
 
 def add_max_pixels(parser: Parser, default: int = MAX_PIXELS) -> None:

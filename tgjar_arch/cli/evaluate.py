@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
                              '(default: right)')
     arguments.add_self_ensemble(parser, 'repeat the rows of networks with the mean of the restored picture and its '
                                 'restored mirror image')
+    parser.add_argument('--strength', type=arguments.strength, nargs='+', default=[1.], metavar='S',
+                        help='rows of networks for each of these: how much of the change is applied (default: 1)')
+    parser.add_argument('--fidelity', type=arguments.fidelity, nargs='+', default=[0.], metavar='F',
+                        help='rows of networks for each of these: 0, their weights, to 1, the fidelity weights '
+                        '(default: 0)')
+    arguments.add_fidelity_weights(parser)
     parser.add_argument('--text', metavar='FOLDER',
                         help='folder of the captions, if they do not lie with the originals')
     parser.add_argument('--paper', choices=(*CHOICES, 'none'),
@@ -134,7 +140,8 @@ def _run(args: argparse.Namespace, zoom: Sequence[Zoom]) -> int:
                 caption_rows=list(dict.fromkeys(args.caption_rows)), self_ensemble=args.self_ensemble, text=args.text,
                 paper=args.paper, crop=crop or None, max_images=args.max_images, seed=args.seed, device=args.device,
                 overwrite=args.overwrite, originals=args.originals, figure=args.figure, captions=args.captions,
-                zoom=zoom), progress, warn)
+                zoom=zoom, strengths=list(dict.fromkeys(args.strength)),
+                fidelities=list(dict.fromkeys(args.fidelity)), fidelity_weights=args.fidelity_weights), progress, warn)
             tables, notes, scores, draw = list(result.tables), result.notes, result.scores, result.draw
         if args.table5 is not None:
             from tgjar_arch.evaluation.cost import cost_table

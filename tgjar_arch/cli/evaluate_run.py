@@ -13,6 +13,7 @@ from tgjar_arch.evaluation.figure_files import FigureFiles
 from tgjar_arch.evaluation.kept_pictures import write_originals
 from tgjar_arch.evaluation.measures import Measure, build_measures
 from tgjar_arch.evaluation.methods import Method, build_methods, find_paths, parse_methods, quality_warnings
+from tgjar_arch.evaluation.network_method import Dials
 from tgjar_arch.evaluation.paper import DATASETS, guess_dataset, paper_rows
 from tgjar_arch.evaluation.scores import Scores, measure_all
 from tgjar_arch.evaluation.tables import Comparison, Table, build_tables
@@ -60,6 +61,8 @@ class EvaluateSettings:
         figure: images to draw, or their number; None: no figure.
         captions: draw what methods make of one image with each of these; None: draw methods.
         zoom: windows that are enlarged in the figures.
+        strengths, fidelities: rows of networks for each; see `Restorer` and `Restorer.from_pretrained`.
+        fidelity_weights: see `Restorer.from_pretrained`.
     """
 
     images: str
@@ -80,6 +83,9 @@ class EvaluateSettings:
     figure: Sequence[str] | None
     captions: Sequence[str] | None
     zoom: Sequence[Zoom]
+    strengths: Sequence[float] = (1.,)
+    fidelities: Sequence[float] = (0.,)
+    fidelity_weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ def evaluate(settings: EvaluateSettings, progress: Progress, warn: Callable[[str
     Raises:
         ImportError, OSError, RuntimeError, ValueError: if something is missing or not as it must be.
     """
+    if settings.fidelity_weights is not None and not any(settings.fidelities):
+        raise ValueError('--fidelity-weights has no effect without --fidelity; give 1 for these weights alone.')
     specs = find_paths(parse_methods(settings.methods, settings.qfs))
     warnings = quality_warnings(specs, settings.qfs)
     for line in warnings:
@@ -110,7 +118,9 @@ def evaluate(settings: EvaluateSettings, progress: Progress, warn: Callable[[str
     images = EvaluationSet(settings.images, settings.crop, settings.max_images, settings.text, settings.seed)
     images.check(progress)
     methods = build_methods(specs, images, settings.qfs, settings.output, settings.caption_rows, settings.device,
-                            settings.overwrite, settings.self_ensemble)
+                            settings.overwrite, settings.self_ensemble,
+                            [Dials(strength, fidelity, settings.fidelity_weights)
+                             for fidelity in settings.fidelities for strength in settings.strengths])
     figures = None
     if settings.figure:  # a mistake in it shows now, not hours later
         figures = FigureFiles(settings.figure, settings.captions, settings.zoom, images, methods, settings.qfs,

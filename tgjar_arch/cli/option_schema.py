@@ -27,6 +27,7 @@ from basicsr.utils.registry import (
 
 import tgjar_arch
 from tgjar_arch.datasets import paired_image_text_dataset
+from tgjar_arch.datasets.degradation import LAST
 from tgjar_arch.jpeg.settings import CHROMA
 from tgjar_arch.metrics.fid import SET_METRICS
 from tgjar_arch.models import damsm_model, tgjar_model
@@ -62,22 +63,34 @@ _QUALITIES: Schema = {'anyOf': [
     {'type': 'object', 'properties': {'min': _QUALITY, 'max': _QUALITY}, 'required': ['min', 'max'],
      'additionalProperties': False}]}
 
+_FACTORS: Schema = {'type': 'array', 'items': _NUMBER, 'minItems': 2, 'maxItems': 2}
+_PATHS: Schema = {'anyOf': [_TEXT, {'type': 'array', 'items': _TEXT, 'minItems': 1}]}
+
 _DATASET_KEYS: dict[str, Schema] = {  # of PairedImageTextDataset; explained by its docstring where nothing is said
     'name': _TEXT | {'description': 'name of the data set in logs and folders'},
     'type': {'const': 'PairedImageTextDataset'},
     'scale': _NUMBER | {'description': 'set by BasicSR'},
-    'dataroot_gt': _or_none(_TEXT), 'dataroot_lq': _or_none(_TEXT), 'dataroot_text': _or_none(_TEXT),
+    'dataroot_gt': _or_none(_PATHS), 'dataroot_lq': _or_none(_PATHS),
+    'dataroot_text': _or_none({'anyOf': [_TEXT, {'type': 'array', 'items': {'type': ['string', 'null']},
+                                                 'minItems': 1}]}),
+    'weights': _or_none({'type': 'array', 'items': {'type': 'number', 'exclusiveMinimum': 0}, 'minItems': 1}),
     'io_backend': {'type': 'object', 'properties': {'type': {'enum': ['disk', 'lmdb']}},
                    'additionalProperties': False},
     'tokenizer': _or_none(_TEXT),
     'max_words': _or_none(_COUNT), 'max_images': _or_none(_COUNT), 'gt_size': _or_none(_COUNT),
-    'scale_range': _or_none({'type': 'array', 'items': _NUMBER, 'minItems': 2, 'maxItems': 2}),
+    'scale_range': _or_none(_FACTORS),
     'use_hflip': _BOOL,
     'qf': _or_none(_QUALITIES),
     'chroma': {'enum': list(CHROMA)},
     'double_jpeg': _or_none({
         'type': 'object', 'additionalProperties': False, 'required': ['qf'],
-        'properties': {'prob': _SHARE, 'qf': _QUALITIES, 'shift': {'type': 'integer', 'minimum': 0, 'maximum': 7}}}),
+        'properties': {
+            'prob': _SHARE, 'qf': _QUALITIES, 'shift': {'type': 'integer', 'minimum': 0, 'maximum': 7},
+            'resize': _or_none({'type': 'object', 'additionalProperties': False, 'required': ['scale'],
+                                'properties': {'prob': _SHARE, 'scale': _FACTORS}}),
+            'last': _or_none({'type': 'object', 'additionalProperties': False, 'minProperties': 1,
+                              'properties': {name: {'type': 'number', 'minimum': 0} for name in LAST}}),
+            'webp_qf': _or_none(_QUALITIES)}}),
     'caption_drop': _SHARE, 'recolour': _SHARE, 'chroma_drop': _SHARE,
     'quantisation_maps': _BOOL, 'thumbnail': _or_none(_COUNT),
     'num_worker_per_gpu': _FROM_0 | {'description': 'loader processes'},

@@ -28,6 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('-o', '--output', type=Path, default=Path('restored'), metavar='OUT',
                         help='folder for the results, or the name of a single one (default: %(default)s)')
     arguments.add_weights(parser)
+    look = parser.add_argument_group('look')
+    arguments.add_strength(look)
+    arguments.add_fidelity(look)
     text = parser.add_argument_group('captions')
     text.add_argument('--caption', metavar='TEXT', help='what the picture shows, for every file; "" for no text')
     arguments.add_text_strength(text)
@@ -82,12 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     settings = RestoreSettings(
         caption=args.caption, text_strength=args.text_strength, tile=args.tile, max_qf=args.max_qf,
-        colourise=args.colourise, max_pixels=args.max_pixels, quality=args.quality, keep_metadata=args.keep_metadata)
+        colourise=args.colourise, max_pixels=args.max_pixels, quality=args.quality, keep_metadata=args.keep_metadata,
+        strength=args.strength)
     job = RestoreRun(
         inputs=args.input or args.files, output=args.output, weights=args.weights, settings=settings,
         better=args.better, format=args.format, attention=args.attention,
         captioner=args.auto_caption_model if args.auto_caption else None,
-        overwrite=args.overwrite, self_ensemble=args.self_ensemble, device=args.device, dtype=args.dtype)
+        overwrite=args.overwrite, self_ensemble=args.self_ensemble, device=args.device, dtype=args.dtype,
+        fidelity=args.fidelity, fidelity_weights=args.fidelity_weights)
     try:
         started = start(job)
     except (OSError, ValueError, RuntimeError, ImportError) as error:

@@ -42,6 +42,7 @@ class RestoreRun:
         overwrite: replace results and attention maps of an earlier run.
         self_ensemble, device: see `Restorer`.
         dtype: precision of the network, by torch's name.
+        fidelity, fidelity_weights: see `Restorer.from_pretrained`.
     """
 
     inputs: Sequence[Path]
@@ -56,6 +57,8 @@ class RestoreRun:
     self_ensemble: bool = False
     device: str | None = None
     dtype: str = 'float32'
+    fidelity: float = 0.
+    fidelity_weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ def start(run: RestoreRun) -> Started:
         ImportError, OSError, RuntimeError, ValueError: if something is missing or not as it must be.
     """
     weights = find_weights(run.weights)
+    if run.fidelity_weights is not None and not run.fidelity:
+        raise ValueError('--fidelity-weights has no effect without --fidelity; give 1 for these weights alone.')
     suffix = _suffix(run)
     settings = run.settings
     if settings.quality is not None and FORMATS[suffix] == 'PNG':
@@ -154,7 +159,8 @@ def start(run: RestoreRun) -> Started:
         settings = replace(settings, max_qf=quality_limit(weights))
     found, unreadable = _find_all(run)
     jobs = plan(found, run.output, suffix)
-    restorer = Restorer.from_pretrained(weights, run.device, getattr(torch, run.dtype), run.self_ensemble)
+    restorer = Restorer.from_pretrained(weights, run.device, getattr(torch, run.dtype), run.self_ensemble,
+                                       run.fidelity, run.fidelity_weights)
     if settings.tile and not restorer.can_tile:
         raise ValueError(f'{restorer.name} sees the whole picture and cannot restore it in seamless tiles; leave '
                          '--tile out.')

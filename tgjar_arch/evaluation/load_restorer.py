@@ -16,15 +16,24 @@ from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 from tgjar_arch.training.options import OptionError, read_options
 from tgjar_arch.weights.checkpoint import load_checkpoint, load_checkpoint_for
 from tgjar_arch.weights.file import ExportedWeights, read_weights
+from tgjar_arch.weights.interpolation import interpolate
+from tgjar_arch.weights.shipped import find_fidelity_weights
 
 
 @lru_cache(maxsize=1)  # rows with right, wrong and no captions share one; two networks may not fit the memory
-def cached_restorer(file: str, device: str | None, modified: int) -> tuple[Restorer, str]:
-    return load_restorer(file, device)
+def cached_restorer(file: str, device: str | None, modified: int, fidelity: float = 0.,
+                    fidelity_weights: str | os.PathLike | None = None) -> tuple[Restorer, str]:
+    return load_restorer(file, device, fidelity, fidelity_weights)
 
 
-def load_restorer(file: str | os.PathLike, device: str | None = None) -> tuple[Restorer, str]:
+def load_restorer(file: str | os.PathLike, device: str | None = None, fidelity: float = 0.,
+                  fidelity_weights: str | os.PathLike | None = None) -> tuple[Restorer, str]:
     """Load a `.safetensors` file of `tgjar export`, or the networks of a test option file.
+
+    Args:
+        file: of either kind.
+        device: see `Restorer`.
+        fidelity, fidelity_weights: see `Restorer.from_pretrained`.
 
     Returns:
         The restorer, and a fingerprint of its weights and options.
@@ -34,6 +43,12 @@ def load_restorer(file: str | os.PathLike, device: str | None = None) -> tuple[R
     """
     file = Path(file)
     weights = read_weights(file) if file.suffix == '.safetensors' else _read_option_file(file)
+    if fidelity:
+        partner = find_fidelity_weights(file, None if fidelity_weights is None else Path(fidelity_weights))
+        try:
+            weights = interpolate(weights, read_weights(partner), fidelity)
+        except ValueError as error:
+            raise ValueError(f'{file} and {partner}: {error}') from error
     digest = hashlib.sha256(repr((weights.network_g, weights.network_t, weights.tokenizer,
                                   weights.max_words)).encode())
     for state in (weights.state_g, weights.state_t or {}):

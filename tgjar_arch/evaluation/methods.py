@@ -24,7 +24,7 @@ import numpy as np
 
 from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.evaluation.kept_pictures import folder_name
-from tgjar_arch.evaluation.network_method import NetworkMethod
+from tgjar_arch.evaluation.network_method import Dials, NetworkMethod
 from tgjar_arch.evaluation.paper import ROWS
 from tgjar_arch.evaluation.test_set import EvaluationSet, Progress, decode_image
 from tgjar_arch.jpeg.codec import decode
@@ -189,10 +189,10 @@ def quality_warnings(specs: Sequence[Spec], qfs: Sequence[int]) -> list[str]:
 
 def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[int], out: str | os.PathLike,
                   captions: Sequence[str] = ('right',), device: str | None = None, overwrite: bool = False,
-                  self_ensemble: bool = False) -> list[Method]:
+                  self_ensemble: bool = False, dials: Sequence[Dials] = (Dials(),)) -> list[Method]:
     """Make the methods of `parse_methods`; a network that takes captions has a row for each kind of `captions`.
 
-    With `self_ensemble` networks have their rows twice, without it and with it.
+    With `self_ensemble` networks have their rows twice, without it and with it; and they have them for each of `dials`.
 
     Raises:
         FileNotFoundError, ValueError: as `find_paths` and the methods' classes; or when one folder is named for several
@@ -207,11 +207,11 @@ def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[in
         if os.path.isdir(next(iter(paths.values()))):
             methods.append(FolderMethod(spec.name, _folders(spec, paths, qfs), images))
             continue
-        first = NetworkMethod(spec.name, paths, images, out, captions[0], device, overwrite)
+        first = NetworkMethod(spec.name, paths, images, out, captions[0], device, overwrite, dials=dials[0])
         kinds = captions if first.takes_text else ['right']
-        methods += [first if (kind, mirrored) == (captions[0], False) else
-                    NetworkMethod(spec.name, paths, images, out, kind, device, overwrite, mirrored)
-                    for mirrored in (False, True)[:1 + self_ensemble] for kind in kinds]
+        methods += [first if (turned, kind, mirrored) == (dials[0], captions[0], False) else
+                    NetworkMethod(spec.name, paths, images, out, kind, device, overwrite, mirrored, turned)
+                    for turned in dials for mirrored in (False, True)[:1 + self_ensemble] for kind in kinds]
     labels = Counter(method.label for method in methods)
     if double := next((label for label, count in labels.items() if count > 1), None):
         raise ValueError(f'two rows would be called {double}; give that --method another name.')

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,29 @@ from tgjar_arch.pictures.files import list_images
 from tgjar_arch.restoration.restorer import Restorer
 
 _CAPTION_LABELS = {'right': '', 'wrong': ', wrong captions', 'none': ', no captions'}
+
+
+@dataclass(frozen=True)
+class Dials:
+    """How a network is used in one row.
+
+    Attributes:
+        strength: see `Restorer`.
+        fidelity: see `Restorer.from_pretrained`.
+        fidelity_weights: see `Restorer.from_pretrained`.
+    """
+
+    strength: float = 1.
+    fidelity: float = 0.
+    fidelity_weights: str | os.PathLike | None = None
+
+    @property
+    def label(self) -> str:
+        """What a row is called by, behind the name of its method."""
+        return ''.join(f', {name} {value:g}' for name, value, usual in (
+            ('fidelity', self.fidelity, 0), ('strength', self.strength, 1)) if value != usual)
+
+
 class NetworkMethod:
     """A network that restores the test set here; what it restored is kept and used again.
 
@@ -38,6 +62,7 @@ class NetworkMethod:
         device: where to compute; None takes the GPU if there is one.
         overwrite: restore again what is there.
         self_ensemble: restores a picture and its mirror image and takes the mean.
+        dials: strength and fidelity.
 
     Raises:
         FileNotFoundError, ValueError: when a file is missing, or is not what its suffix says.
@@ -45,9 +70,9 @@ class NetworkMethod:
 
     def __init__(self, label: str, files: dict[int, str], images: EvaluationSet, out: str | os.PathLike,
                  captions: str = 'right', device: str | None = None, overwrite: bool = False,
-                 self_ensemble: bool = False) -> None:
-        self.name, self.self_ensemble = label, self_ensemble
-        self.label = label + (', self-ensemble' if self_ensemble else '') + _CAPTION_LABELS[captions]
+                 self_ensemble: bool = False, dials: Dials = Dials()) -> None:
+        self.name, self.self_ensemble, self.dials = label, self_ensemble, dials
+        self.label = label + dials.label + (', self-ensemble' if self_ensemble else '') + _CAPTION_LABELS[captions]
         self.folder, self.qfs = folder_name(self.label), tuple(files)
         self._files, self._images, self._out = files, images, out
         self._device, self._overwrite = device, overwrite
@@ -58,19 +83,26 @@ class NetworkMethod:
             self._names[file], self.takes_text = restorer.name, restorer.takes_text
 
     def _load(self, file: str) -> tuple[Restorer, str]:
-        restorer, weights = cached_restorer(file, self._device, os.stat(file).st_mtime_ns)
+        dials = self.dials
+        restorer, weights = cached_restorer(file, self._device, os.stat(file).st_mtime_ns, dials.fidelity,
+                                            dials.fidelity_weights if dials.fidelity else None)
         restorer.self_ensemble = self.self_ensemble  # rows with it and without share the networks
         return restorer, weights
 
     def describe(self, qf: int) -> str:
         mirrored = ', the mean of picture and mirror image' if self.self_ensemble else ''
-        return f'{self._names[self._files[qf]]}, weights of {self._files[qf]}{mirrored}'
+        dials = self.dials.label
+        if self.dials.fidelity and self.dials.fidelity_weights is not None:
+            dials += f' ({self.dials.fidelity_weights})'
+        return f'{self._names[self._files[qf]]}, weights of {self._files[qf]}{dials}{mirrored}'
 
     def prepare(self, qf: int, names: Sequence[str], progress: Progress) -> dict[str, str]:
         file = self._files[qf]
         restorer, weights = self._load(file)
         if self.self_ensemble:
             weights += ' self-ensemble'
+        if self.dials.strength != 1:
+            weights += f' strength {self.dials.strength!r}'
         failed = {}
         for name in progress(names, f'{self.label}, QF {qf}'):
             content = self._images.jpeg(name, qf)
@@ -80,7 +112,7 @@ class NetworkMethod:
             if not self._overwrite and is_made_from(target, made_from):
                 continue
             try:
-                picture = restore_jpeg(restorer, content, caption, name)
+                picture = restore_jpeg(restorer, content, caption, name, self.dials.strength)
             except (RuntimeError, MemoryError, ValueError) as error:  # out of memory, or too small for the network
                 reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip('.')
                 hint = '' if isinstance(error, ValueError) else '; try --crop 256 or --device cpu'
@@ -106,10 +138,10 @@ class NetworkMethod:
         """Restore one picture by any caption ('' for none), without keeping it; (H, W, 3) uint8 BGR."""
         file = self._files[qf]
         restorer, _ = self._load(file)
-        return restore_jpeg(restorer, self._images.jpeg(name, qf), caption, name)
+        return restore_jpeg(restorer, self._images.jpeg(name, qf), caption, name, self.dials.strength)
 
 
-def restore_jpeg(restorer: Restorer, content: bytes, caption: str, path: str) -> np.ndarray:
+def restore_jpeg(restorer: Restorer, content: bytes, caption: str, path: str, strength: float = 1.) -> np.ndarray:
     """Restore one JPEG file, with everything a network may ask for.
 
     Args:
@@ -117,6 +149,7 @@ def restore_jpeg(restorer: Restorer, content: bytes, caption: str, path: str) ->
         content: the whole file.
         caption: '' for none.
         path: its name, for messages.
+        strength: see `Restorer`.
 
     Returns:
         (H, W, 3) uint8, BGR.
@@ -131,5 +164,5 @@ def restore_jpeg(restorer: Restorer, content: bytes, caption: str, path: str) ->
     if 'thumbnail' in restorer.extra_inputs:
         extra['thumbnail'] = thumbnail(pixels, thumbnail_size(restorer.net_g))[None]
     lq = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)[None] / 255.
-    out = restorer.restore(lq, [caption], extra)[0].permute(1, 2, 0)
+    out = restorer.restore(lq, [caption], extra, strength=strength)[0].permute(1, 2, 0)
     return (out * 255).round().to(torch.uint8).cpu().numpy()[..., ::-1]

@@ -48,6 +48,8 @@ class TGJARModel(Stage, SRGANModel):
     | pattern of the JPEG grid, not of the paper | `grid_opt` | `l_g_grid` |
     | quality factor, of FBCNN | `qf_opt` (needs a `network_g` that estimates it) | `l_g_qf` |
 
+    L_R is any loss of pixels; `RelativeMSELoss` divides it by the JPEG's own error, for trainings on many qualities.
+
     `network_g` may be any network of BasicSR's registry; captions go to those whose `forward` has an argument `text`. A
     network with an attribute `extra_inputs`, a tuple of batch keys, is given these as arguments of the same names.
     `network_t` is the text encoder: frozen and loaded from `path: pretrain_network_t`, as in the paper, or trained with
@@ -280,6 +282,8 @@ class TGJARModel(Stage, SRGANModel):
                 self.cri_damsm(*self.net_i(output), text, self.class_ids)
             if self.net_d is not None:
                 self.get_bare_model(self.net_d)(output)
+        if output.shape == self.gt.shape and self.cri_pix is not None:
+            self._compare(self.cri_pix, output)
         if output.shape == self.gt.shape and self.cri_contrastive is not None:
             self.cri_contrastive(output, self.gt, self.lq)
         return output
@@ -300,7 +304,7 @@ class TGJARModel(Stage, SRGANModel):
 
         for key, criterion in (('pix', self.cri_pix), ('chroma', self.cri_chroma), ('grid', self.cri_grid)):
             if criterion is not None:
-                add(f'l_g_{key}', criterion(image, self.gt))
+                add(f'l_g_{key}', self._compare(criterion, image))
         if self.cri_contrastive is not None:
             add('l_g_contrastive', self.cri_contrastive(image, self.gt, self.lq))
         if self.cri_damsm is not None:
@@ -325,6 +329,11 @@ class TGJARModel(Stage, SRGANModel):
                 clip_grad_norm_(group['params'], self.clip_grad)
         self.scaler.step(self.optimizer_g)
         return prediction if self.reuse_fake else None
+
+    def _compare(self, criterion: nn.Module, output: Tensor) -> Tensor:
+        """A loss on pixels; one whose `forward` has an argument `lq` is also given the compressed images."""
+        takes_lq = 'lq' in inspect.signature(criterion.forward).parameters
+        return criterion(output, self.gt, lq=self.lq) if takes_lq else criterion(output, self.gt)
 
     def _true_qf(self) -> Tensor:
         """(N, 1), 1 - QF / 100 as FBCNN estimates it."""

@@ -5,7 +5,7 @@ With several processes each restores its share of the images; the results are pu
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
@@ -86,7 +86,7 @@ def validate(model: SRModel, dataloader: DataLoader, current_iter: int | str, tb
     dataset: Any = dataloader.dataset  # with `opt`, as BasicSR's
     opt, dataset_opt = model.opt, dataset.opt
     name, metrics = dataset_opt['name'], opt['val'].get('metrics') or {}
-    root = dataset_opt.get('dataroot_lq') or dataset_opt.get('dataroot_gt')
+    root = _common_root(dataset_opt.get('dataroot_lq') or dataset_opt.get('dataroot_gt'))
     sets = {metric: _build(metric_opt) for metric, metric_opt in metrics.items() if metric_opt['type'] in SET_METRICS}
     rank, world_size = get_dist_info()
     results: list[_Result] = []
@@ -198,6 +198,13 @@ def _means(name: str, metrics: dict[str, Any], results: list[_Result], sets: dic
             except RuntimeError as error:  # fewer than two images, on every process alike
                 get_root_logger().warning(f'{name}: {metric} could not be computed: {error}')
     return means
+
+
+def _common_root(roots: str | Sequence[str] | None) -> str | None:
+    """The folder that all data roots lie in, so that files of one name in two of them keep names that differ."""
+    if roots is None or isinstance(roots, str):
+        return roots
+    return os.path.commonpath([Path(root).expanduser().resolve() for root in roots])
 
 
 def _relative(path: str, root: str | None) -> str:

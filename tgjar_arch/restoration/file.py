@@ -31,7 +31,7 @@ class RestoreSettings:
 
     Attributes:
         caption: of every file, '' for none; None: each file's own, see `tgjar_arch.pictures.captions.find_caption`.
-        text_strength: see `Restorer`.
+        text_strength, strength: see `Restorer`.
         tile: see `Restorer`.
         max_qf: what is done with JPEG files of a better quality, which restoring may harm, `better` says; None: no
             limit.
@@ -56,6 +56,7 @@ class RestoreSettings:
     max_pixels: int = MAX_PIXELS
     quality: int | None = None
     keep_metadata: bool = False
+    strength: float = 1.
 
     def treatment(self, qf: int | None) -> Better:
         """What is done with a picture of quality factor `qf`; None: no compression was found in it."""
@@ -186,7 +187,8 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     caption = caption_of(source, photo, settings, root, captioner)
     colourise = settings.colourise and bool(caption.text)
     restored = restorer(photo.pixels, caption.text, text_strength=settings.text_strength, tile=settings.tile,
-                        tables=found.tables, grid=found.grid, colourise=colourise, progress=progress)
+                        tables=found.tables, grid=found.grid, colourise=colourise, strength=settings.strength,
+                        progress=progress)
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None:
         trim(0)  # glibc: gives back what the tiles took, before the writer takes a copy of the picture
     if on_restored is not None:

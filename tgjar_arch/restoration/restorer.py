@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from tgjar_arch.jpeg.tables import quantisation_maps, tables_as_stored, thumbnai
 from tgjar_arch.pictures.arrays import open_picture
 from tgjar_arch.restoration.grey import greyed, greyed_tensor, is_neutral, neutral_tensors
 from tgjar_arch.restoration.grid import aligned, aligned_tensor, check_grid, unaligned, unaligned_tensor
+from tgjar_arch.restoration.limits import MAX_STRENGTH
 from tgjar_arch.restoration.self_ensemble import both_parts, restore_both
 from tgjar_arch.restoration.tiling import (
     can_tile,
@@ -35,7 +37,8 @@ from tgjar_arch.text.tokenizer_check import native_errors
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.build import build
 from tgjar_arch.weights.file import ExportedWeights, read_weights
-from tgjar_arch.weights.shipped import find_weights
+from tgjar_arch.weights.interpolation import check_fidelity, interpolate
+from tgjar_arch.weights.shipped import find_fidelity_weights, find_weights
 
 Picture = TypeVar('Picture', Image.Image, np.ndarray, Tensor)
 # What networks raise whose arguments or state dict do not fit.
@@ -97,7 +100,8 @@ class Restorer:
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str | torch.device | None = None,
-                        dtype: torch.dtype | None = None, self_ensemble: bool = False) -> 'Restorer':
+                        dtype: torch.dtype | None = None, self_ensemble: bool = False, fidelity: float = 0.,
+                        fidelity_weights: str | Path | None = None) -> 'Restorer':
         """Load weights; nothing in the file is executed.
 
         Args:
@@ -105,14 +109,25 @@ class Restorer:
                 (`tgjar_arch.weights.shipped`); None for the shipped default. The variable
                 TGJAR_WEIGHTS is for the command line and is not read here.
             device, dtype, self_ensemble: as of the class.
+            fidelity: 0 takes the weights as they are, 1 those of `fidelity_weights`, and what is between lies between
+                them (`tgjar_arch.weights.interpolation`): from the more beautiful picture, with drawn texture, to the
+                truer one, with a higher PSNR.
+            fidelity_weights: weights of the same network, as `path`; None for the shipped ones that belong to `path`.
 
         Raises:
             FileNotFoundError: when there is no such file, and no shipped weights of that name.
-            ValueError: when the file is no weights file, does not fit the networks it names, or as of the class.
+            ValueError: when the file is no weights file, does not fit the networks it names, cannot be interpolated
+                with `fidelity_weights`, or as of the class.
         """
         device, dtype = _usable_device(device), _usable_dtype(dtype)  # before the weights, which would be blamed
         path = find_weights(path)
         weights = read_weights(path)
+        if check_fidelity(fidelity):
+            partner = find_fidelity_weights(path, fidelity_weights)
+            try:
+                weights = interpolate(weights, read_weights(partner), fidelity)
+            except ValueError as error:
+                raise ValueError(f'{path} and {partner}: {error}') from error
         try:
             return cls(weights, device, dtype, self_ensemble)
         except _MISFITS as error:
@@ -169,7 +184,7 @@ class Restorer:
             return self.net_t(ids.to(self.device), mask)
 
     def restore(self, lq: Tensor, captions: Sequence[str | None], extra_inputs: Mapping[str, Tensor] | None = None,
-                text_strength: float = 1.) -> Tensor:
+                text_strength: float = 1., strength: float = 1.) -> Tensor:
         """Restore a batch in one piece.
 
         Args:
@@ -177,7 +192,7 @@ class Restorer:
             captions: N texts; '' or None is no caption.
             extra_inputs: what else the network asks for: of QGCN qmaps (N, 2, H, W) and thumbnail (N, 3, 112, 112), see
                 `tgjar_arch.jpeg.tables`.
-            text_strength: as of `__call__`.
+            text_strength, strength: as of `__call__`.
 
         Returns:
             (N, 3, H, W) float32 on the device of the networks, clipped to [0, 1].
@@ -189,11 +204,13 @@ class Restorer:
         extra = {key: value.to(self.device) for key, value in (extra_inputs or {}).items()}
         if set(extra) != set(self.extra_inputs):
             raise ValueError(f'{self.name} expects the extra inputs {list(self.extra_inputs)}, but got {list(extra)}.')
-        return self._restore_whole(lq, self._conditions(captions, text_strength), extra)
+        _check_strength(strength)
+        restored = self._restore_whole(lq, self._conditions(captions, text_strength), extra)
+        return _applied(lq, restored, strength)
 
     def __call__(self, image: Picture, caption: str | Sequence[str | None] | None = None, *,
                  text_strength: float = 1., tile: int | None = None, tables: np.ndarray | None = None,
-                 grid: tuple[int, int] = (0, 0), colourise: bool = False,
+                 grid: tuple[int, int] = (0, 0), colourise: bool = False, strength: float = 1.,
                  progress: Callable[[int, int], None] | None = None) -> Picture:
         """Restore one image, or a batch; grey stays grey.
 
@@ -212,6 +229,8 @@ class Restorer:
                 16 x 16 of chroma at 4:2:0): for a picture that was cropped after it was compressed.
             colourise: False gives a grey image back grey (`tgjar_arch.restoration.grey`); True gives what the network
                 says, which may draw colours that the caption or nothing names.
+            strength: how much of the change is applied, image + strength * (restored - image), clipped: 0 gives the
+                image back, 1 the restored one, and up to 2 goes on in the same direction.
             progress: called with the number of tiles done and of all, where there are tiles.
 
         Returns:
@@ -229,8 +248,10 @@ class Restorer:
             raise ValueError(f'{self.name} cannot be restored with in tiles without seams: what it does with a pixel '
                              'may depend on the whole picture; leave the tile size out, or take a smaller picture.')
         check_grid(grid)
+        _check_strength(strength)
         if isinstance(image, Tensor):
-            return self._restore_tensor(image, caption, text_strength, tile, tables, grid, colourise, progress)
+            restored = self._restore_tensor(image, caption, text_strength, tile, tables, grid, colourise, progress)
+            return _applied(image, restored, strength)
         opened = open_picture(image, 'Restorer')
         pixels = aligned(opened.pixels, grid)
         restored = np.empty(pixels.shape, np.uint8)
@@ -240,6 +261,8 @@ class Restorer:
             return torch.tensor(part, device=self.device).permute(2, 0, 1)[None] / 255.
 
         def write(rows: slice, columns: slice, result: Tensor) -> None:
+            if strength != 1:
+                result = _applied(read(rows, columns), result.clamp(0, 1), strength)
             steps = (result[0].clamp(0, 1) * 255).round().to(torch.uint8)
             restored[rows, columns] = steps.permute(1, 2, 0).cpu().numpy()
 
@@ -373,6 +396,19 @@ class Restorer:
             bgr = np.ascontiguousarray(pixels[..., ::-1])
             extra['thumbnail'] = thumbnail(bgr, thumbnail_size(self.net_g))[None].to(self.device)
         return extra
+
+
+def _check_strength(strength: float) -> None:
+    if isinstance(strength, bool) or not isinstance(strength, Real) or not 0 <= strength <= MAX_STRENGTH:
+        raise ValueError('strength must be a number from 0 (the image as it is) over 1 (as restored) to '
+                         f'{MAX_STRENGTH}, but is {strength!r}.')
+
+
+def _applied(image: Tensor, restored: Tensor, strength: float) -> Tensor:
+    """The share of a restoration that is wanted; 1 is the restored image to the bit."""
+    if strength == 1:
+        return restored
+    return torch.lerp(image.to(restored), restored, strength).clamp_(0, 1)
 
 
 def _grey_again(images: Tensor, restored: Tensor, colourise: bool) -> Tensor:

@@ -11,7 +11,7 @@ import difflib
 import inspect
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -230,6 +230,10 @@ def check_options(options: dict[str, Any], path: str, is_train: bool) -> list[st
         if registry is METRIC_REGISTRY and block['type'] in SET_METRICS and options['model_type'] != 'TGJARModel':
             raise OptionError(f'{path}: {key}:type: {block["type"]!r} is a metric of a whole set, which '
                               f'{options["model_type"]} does not compute; TGJARModel does, with any network_g.')
+        if registry is LOSS_REGISTRY and options['model_type'] != 'TGJARModel' and key == 'train:pixel_opt' and \
+                'lq' in inspect.signature(entry.forward).parameters:
+            raise OptionError(f'{path}: {key}:type: {block["type"]!r} compares with the compressed image too, which '
+                              f'{options["model_type"]} does not give it; TGJARModel does, with any network_g.')
         if is_constructor:
             _check_keys(entry, block, key, path)
             check_arguments(entry, block, key, path)
@@ -251,7 +255,7 @@ def check_files(options: dict[str, Any], path: str, resumes: bool) -> None:
         if options['model_type'] == 'TGJARModel' and not options.get('train', {}).get('damsm_opt'):
             files.pop('path:pretrain_network_i', None)  # only L_IT reads it
     reads_ours = options['model_type'] in ('TGJARModel', 'DAMSMModel')
-    for key, value in files.items():
+    for key, value in _one_by_one(files, options['datasets']):
         if value is not None and not isinstance(value, str):
             raise OptionError(f'{path}: {key}: {value!r} must be one path, as text; put several folders into one, or '
                               'link them there.' if key.startswith('datasets') else
@@ -268,6 +272,17 @@ def check_files(options: dict[str, Any], path: str, resumes: bool) -> None:
         if isinstance(value, str) and not Path(value).expanduser().exists():
             hint = FILES.get(key.rpartition(':')[2]) or STAGE_1.get(key, 'Name other weights, or ~ for none.')
             raise OptionError(f'{path}: {key}: there is no {value} (seen from {Path.cwd()}). {hint}')
+
+
+def _one_by_one(files: Mapping[str, Any], datasets: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each file with its key; of our data set the data roots may be lists, whose form `check_options` has checked."""
+    for key, value in files.items():
+        section, name = key.split(':')[-2:]
+        is_ours = (datasets.get(section) or {}).get('type') == 'PairedImageTextDataset'
+        if isinstance(value, list) and is_ours and name.startswith('dataroot_'):
+            yield from ((key, item) for item in value)
+        else:
+            yield key, value
 
 
 def _is_shipped(weights: str) -> bool:

@@ -12,6 +12,7 @@ import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
+from tgjar_arch.option_checks import root_paths, shares
 from tgjar_arch.training.errors import OptionError
 
 _LOWEST = {  # whole numbers of a training; 5e3 is one too
@@ -133,6 +134,8 @@ def _check_dataset(key: str, block: Mapping[str, Any], path: str, is_train: bool
         if block.get(name) is not None:
             _whole(block[name], lowest, f'datasets:{key}:{name}', path)
     _true_or_false(block, _TRUE_OR_FALSE_OF_DATASETS, f'datasets:{key}', path)
+    if block.get('type') == 'PairedImageTextDataset':
+        _check_roots(key, block, phase, path)
     ratio = block.get('dataset_enlarge_ratio', 1)
     if not _is_number(ratio) or ratio <= 0:
         raise OptionError(f'{path}: datasets:{key}:dataset_enlarge_ratio: {ratio!r} must be a number above 0.')
@@ -144,6 +147,15 @@ def _check_dataset(key: str, block: Mapping[str, Any], path: str, is_train: bool
             raise OptionError(f'{path}: datasets:{key}:prefetch_mode: cuda needs pin_memory: true beside it.')
         if not torch.cuda.is_available():
             raise OptionError(f'{path}: datasets:{key}:prefetch_mode: cuda, but no CUDA device is found; set it to ~.')
+
+
+def _check_roots(key: str, block: Mapping[str, Any], phase: str, path: str) -> None:
+    try:
+        counts = [len(paths) for name in ('dataroot_gt', 'dataroot_lq', 'dataroot_text')
+                  if (paths := root_paths(block, name)) is not None]
+        shares({'phase': phase, 'weights': block.get('weights')}, counts[0] if counts else 1)
+    except ValueError as error:
+        raise OptionError(f'{path}: datasets:{key}:{error}') from error
 
 
 def _check_decay(value: Any, path: str) -> None:

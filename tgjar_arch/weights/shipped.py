@@ -7,6 +7,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 SUFFIX = '.safetensors'
 DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
+FIDELITY = {'tgjar_universal': 'tgjar_fidelity'}  # weights -> those of the same network that are true, not beautiful
 DEFAULT_MAX_QF = 40  # of weights that do not say theirs
 
 
@@ -53,6 +54,26 @@ def find_weights(weights: str | Path | None = None) -> Path:
         return names[name]
     known = f'shipped weights are {", ".join(names)}' if names else 'no weights are shipped'
     raise FileNotFoundError(f'weights file {weights} does not exist, and {known}; make a file with `tgjar export`.')
+
+
+def find_fidelity_weights(weights: Path, partner: str | Path | None = None) -> Path:
+    """The weights that fidelity 1 gives, of the same network as `weights`.
+
+    Args:
+        weights: file, as of `find_weights`.
+        partner: a file or the name of shipped weights; None for the shipped ones that belong to shipped `weights`.
+
+    Raises:
+        FileNotFoundError: when there are none.
+    """
+    if partner is not None:
+        return find_weights(partner)
+    name = FIDELITY.get(weights.stem) if weights.parent == FOLDER else None
+    if name is None or name not in shipped():
+        raise FileNotFoundError(f'no fidelity weights of {weights.stem} are shipped with this installation; name a '
+                                'file of the same network that was trained for fidelity (--fidelity-weights, '
+                                'fidelity_weights).')
+    return shipped()[name]
 
 
 def _rank(name: str) -> tuple[int, str]:
