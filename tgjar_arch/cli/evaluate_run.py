@@ -204,6 +204,6 @@ def write_tables(output: Path, tables: Sequence[Table], notes: Sequence[str], sc
     files = {output / 'tables.md': '\n'.join(parts)} | files
     for path, text in files.items():
         with atomic(path) as temporary:
-            temporary.write_text(text, encoding='utf-8')
+            temporary.write_text(text, encoding='utf-8', errors='surrogateescape')
     return [*files, *(path for path in (output / 'scores.csv', output / 'set_scores.csv') if path.is_file()
                       and scores.by_image)]

@@ -17,6 +17,7 @@ from tgjar_arch.evaluation.test_set import EvaluationSet, Progress
 from tgjar_arch.metrics.fid import build_set_metric
 
 Key = tuple[str, int, str]  # method, quality factor, image; of a whole set the image is ''
+_AS_ON_DISK = 'surrogateescape'  # names that are no UTF-8 keep their bytes
 _SAVE_EVERY = 200  # images between two writes of the CSV file
 
 
@@ -43,7 +44,7 @@ class ScoreFile:
                          for measure in measures}
         self._lines: dict[Key, dict[str, str]] = {}
         if self.path.is_file():
-            with open(self.path, encoding='utf-8', newline='') as file:
+            with open(self.path, encoding='utf-8', newline='', errors=_AS_ON_DISK) as file:
                 reader = csv.DictReader(file)
                 if tuple(reader.fieldnames or ())[:4] != self._FIXED:
                     raise ValueError(f'{self.path} is no file of scores (its first columns are not '
@@ -77,7 +78,7 @@ class ScoreFile:
         writer.writeheader()
         writer.writerows(self._lines[key] for key in sorted(self._lines))
         with atomic(self.path) as temporary:
-            temporary.write_text(text.getvalue(), encoding='utf-8')
+            temporary.write_text(text.getvalue(), encoding='utf-8', errors=_AS_ON_DISK)
 
 
 @dataclass

@@ -267,7 +267,8 @@ def _show(model: SRModel, name: str, rows: list, lines: list[str], current_iter:
     if save_img and lines:
         folder = Path(model.opt['path']['visualization'])
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f'{name}_captions.jsonl').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+        (folder / f'{name}_captions.jsonl').write_text(
+            '\n'.join(lines) + '\n', encoding='utf-8', errors='surrogateescape')
     rows = [row for row in rows if len(row[1]) == len(rows[0][1])]
     if not rows:
         return
