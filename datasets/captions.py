@@ -23,8 +23,7 @@ from tgjar_arch.text.caption_files import (
     read_metadata,
     unread,
 )
-from tgjar_arch.text.subword_tokenizer import HFTokenizer
-from tgjar_arch.text.word_tokenizer import WordTokenizer
+from tgjar_arch.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,7 @@ class EncodedCaptions:
         images: the images without the captions in which no word is known.
     """
 
-    def __init__(self, images: Sequence[CaptionedImage], tokenizer: WordTokenizer | HFTokenizer, max_words: int,
+    def __init__(self, images: Sequence[CaptionedImage], tokenizer: Tokenizer, max_words: int,
                  report: CaptionReport) -> None:
         self.images: list[CaptionedImage] = []
         ids: list[int] = []

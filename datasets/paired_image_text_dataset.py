@@ -22,9 +22,7 @@ from tgjar_arch.jpeg.codec import is_cut_short
 from tgjar_arch.jpeg.settings import CHROMA
 from tgjar_arch.jpeg.tables import off_grid, quantisation_maps, quantisation_tables, thumbnail
 from tgjar_arch.option_checks import check_keys, one_of, positive_int, probability, scale_range
-from tgjar_arch.text.subword_tokenizer import HFTokenizer
-from tgjar_arch.text.tokenizer import load_tokenizer
-from tgjar_arch.text.word_tokenizer import WordTokenizer
+from tgjar_arch.text.tokenizer import Tokenizer, load_tokenizer
 
 MCU = 16  # pixels of a coding unit of 4:2:0 JPEG: cropping elsewhere moves the block grid of a compressed image
 
@@ -77,7 +75,8 @@ class PairedImageTextDataset(data.Dataset):
             - io_backend: `{type: disk}` (default) or `{type: lmdb}`.
             - tokenizer: path of the `tokenizer.json`, from `tgjar vocab` or of a pretrained text model (then its folder
               will do); without it a batch has captions but no `text`. ~
-            - max_words: T, words kept of a caption (18, AttnGAN's for birds); a pretrained model's tokens, all counted.
+            - max_words: T, words kept of a caption (18, AttnGAN's for birds); pieces of a subword vocabulary; a
+              pretrained model's tokens, all counted.
             - max_images: use this many images, evenly spread over all. ~
             - gt_size: crop in pixels, 256 in training; ~ (the whole image) elsewhere.
             - scale_range: `[0.3, 1]`: training images are first resized by a factor from there, to `gt_size` or more. ~
@@ -122,7 +121,7 @@ class PairedImageTextDataset(data.Dataset):
         if self._max_images is not None:
             keep_evenly(self._roots, self._max_images)
         self._shares = sample_shares(opt, self._roots)
-        self.tokenizer: WordTokenizer | HFTokenizer | None = None
+        self.tokenizer: Tokenizer | None = None
         self.tokenizer_json: str | None = None
         if opt.get('tokenizer') is not None:
             self.tokenizer = load_tokenizer(opt['tokenizer'])
@@ -191,7 +190,7 @@ class PairedImageTextDataset(data.Dataset):
             raise ValueError(f'gt_size {self._gt_size} must be a multiple of {MCU} to flip files of dataroot_lq, since '
                              'other widths move the JPEG block grid; change it or set use_hflip: false.')
 
-    def _encode(self, tokenizer: WordTokenizer | HFTokenizer) -> None:
+    def _encode(self, tokenizer: Tokenizer) -> None:
         for root in self._roots:
             root.encoded = EncodedCaptions(root.images, tokenizer, self._max_words, root.report)
             root.images = root.encoded.images

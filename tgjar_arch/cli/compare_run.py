@@ -15,6 +15,7 @@ from tgjar_arch.pictures.write import upright_srgb
 from tgjar_arch.restoration.file import compression_of
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.cleaning import clean
+from tgjar_arch.text.tokenizer import kept_of_caption
 from tgjar_arch.weights.shipped import find_weights, quality_limit
 
 
@@ -117,7 +118,8 @@ def notes(restorer: Restorer, photo: Photo, captions: Sequence[str], max_qf: int
         if not known:
             lines.append(f'"{caption}" has no known word: its picture is restored without text.')
         elif known > restorer.max_words:
-            lines.append(f'"{caption}" is cut to its first {restorer.max_words} known words.')
+            kept = kept_of_caption(restorer.tokenizer, restorer.max_words)
+            lines.append(f'"{caption}" is cut to {kept}.')
     qf = compression_of(photo).qf
     if qf is not None and qf > max_qf:
         lines.append(f'{photo.path} is {describe(photo)}: better than {max_qf}, and restoring may harm it.')

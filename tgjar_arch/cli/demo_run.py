@@ -18,6 +18,7 @@ import tgjar_arch
 from tgjar_arch.cli import export, restore, vocab
 from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.panel import draw_panel
+from tgjar_arch.text.piece_tokenizer import PieceTokenizer
 from tgjar_arch.text.tokenizer import tokenizer_from_json
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.file import read_weights
@@ -161,9 +162,10 @@ def restore_all(output: Path, weights: Path) -> bool:
     if content.tokenizer is not None:
         tokenizer = tokenizer_from_json(content.tokenizer)
         captions = [file.read_text(encoding='utf-8') for file in (output / f'jpeg_qf{QF}').glob('*.txt')]
-        # A subword tokenizer has no unknown words.
-        if isinstance(tokenizer, WordTokenizer) and (unknown := sum(len(tokenizer.unknown(text)) for text in captions)):
-            words = sum(len(tokenizer.words(text)) for text in captions)
+        # That of a pretrained model has no unknown words.
+        ours = tokenizer if isinstance(tokenizer, WordTokenizer | PieceTokenizer) else None
+        if ours is not None and (unknown := sum(len(ours.unknown(text)) for text in captions)):
+            words = sum(len(ours.words(text)) for text in captions)
             print(f'{unknown} of the {words} words in the captions are not in the vocabulary and are skipped.')
 
     def says_something_else(record: logging.LogRecord) -> bool:

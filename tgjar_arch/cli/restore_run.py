@@ -21,6 +21,7 @@ from tgjar_arch.restoration.file import Better, FileReport, RestoreSettings, cap
 from tgjar_arch.restoration.limits import MIN_TILE
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.captioner import Captioner
+from tgjar_arch.text.tokenizer import kept_of_caption
 from tgjar_arch.weights.shipped import find_weights, quality_limit
 
 
@@ -352,7 +353,7 @@ def notes(restorer: Restorer, outcome: Outcome) -> list[str]:
     for count, what in (
             (outcome.unguided, 'no caption and are restored without text'),
             (outcome.unknown, 'a caption without any known word and are restored without text'),
-            (outcome.cut, f'a caption that is cut to its first {restorer.max_words} known words')):
+            (outcome.cut, f'a caption that is cut to {kept_of_caption(restorer.tokenizer, restorer.max_words)}')):
         if count:
             lines.append(f'{count} of {outcome.done} files have {what}.')
     return lines

@@ -1,17 +1,23 @@
-"""`tgjar vocab`: build the word vocabulary, `tokenizer.json`, from captions."""
+"""`tgjar vocab`: build the vocabulary, `tokenizer.json`, of words or of pieces of words, from captions."""
+
+from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tgjar_arch.cli import arguments
+
+if TYPE_CHECKING:
+    from tgjar_arch.text.piece_tokenizer import PieceTokenizer
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='tgjar vocab',
-        description='Build the word vocabulary that text encoders are trained with, from all captions of one or more '
+        description='Build the vocabulary that text encoders are trained with, from all captions of one or more '
         'data sets. Name the training and the test captions, as AttnGAN does, so that no test word is unknown.',
         epilog='Example: tgjar vocab data/cub/train data/cub/test -o data/cub/tokenizer.json')
     parser.add_argument('source', nargs='+', metavar='FOLDER_OR_JSONL',
@@ -20,6 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('-o', '--output', required=True, metavar='FILE', help='where to write tokenizer.json')
     parser.add_argument('--min-count', type=arguments.positive_int, default=1, metavar='N',
                         help='keep words that appear at least N times (default: 1, every word)')
+    parser.add_argument('--subwords', type=arguments.positive_int, metavar='N',
+                        help='a vocabulary of N pieces of words (byte-pair encoding), such as 8000, by which any word '
+                        'can be spelt, instead of whole words; max_words of an option file then counts pieces')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace FILE; weights that were trained with the old one no longer fit')
     return parser
@@ -31,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 1 if nothing was written; argparse exits with 2 for wrong arguments.
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.subwords is not None and args.min_count != 1:
+        parser.error('--min-count leaves out words, and --subwords has a piece for every letter; give one of them')
     output = Path(args.output).expanduser()
     if output.is_dir():
         return _fail(f'{output} is a folder; name a file, such as {output / "tokenizer.json"}.')
@@ -41,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from tgjar_arch.datasets.captions import iter_captions, misfit_lines
     from tgjar_arch.text.caption_files import Misfit
+    from tgjar_arch.text.piece_tokenizer import PieceTokenizer
     from tgjar_arch.text.word_tokenizer import WordTokenizer
 
     captions: list[str] = []
@@ -58,18 +71,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'{source}: {len(found)} captions')
         captions += found
 
+    tokenizer: PieceTokenizer | WordTokenizer
     try:
-        everything = WordTokenizer.build(captions)
-        tokenizer = everything if args.min_count == 1 else WordTokenizer.build(captions, args.min_count)
+        if args.subwords is not None:
+            tokenizer = PieceTokenizer.build(captions, args.subwords)
+            line = _of_pieces(tokenizer, captions)
+        else:
+            everything = WordTokenizer.build(captions)
+            tokenizer = everything if args.min_count == 1 else WordTokenizer.build(captions, args.min_count)
+            line = f'{everything.vocab_size - 1} different words, {tokenizer.vocab_size - 1} kept'
     except ValueError as error:
         return _fail(str(error))
     try:
         tokenizer.save(output)
     except OSError as error:
         return _fail(f'{output} cannot be written: {error}')
-    print(f'{len(captions)} captions, {everything.vocab_size - 1} different words, {tokenizer.vocab_size - 1} kept')
+    print(f'{len(captions)} captions, {line}')
     print(f'wrote {output}: vocab_size {tokenizer.vocab_size}, <end> included')
     return 0
+
+
+def _of_pieces(tokenizer: PieceTokenizer, captions: Sequence[str]) -> str:
+    counts = [(len(tokenizer.words(caption)), len(tokenizer.encode(caption))) for caption in captions]
+    words, pieces = (sum(column) for column in zip(*counts, strict=True))
+    longest = sorted(count for _, count in counts)[int(.95 * len(counts))]
+    return (f'{tokenizer.vocab_size - 1} pieces, {pieces / words:.2f} a word on average; 95 % of the captions have at '
+            f'most {longest} (max_words)')
 
 
 def _fail(message: str) -> int:

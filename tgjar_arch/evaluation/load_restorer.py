@@ -22,7 +22,7 @@ from tgjar_arch.weights.shipped import find_fidelity_weights
 
 @lru_cache(maxsize=1)  # rows with right, wrong and no captions share one; two networks may not fit the memory
 def cached_restorer(file: str, device: str | None, modified: int, fidelity: float = 0.,
-                    fidelity_weights: str | os.PathLike | None = None) -> tuple[Restorer, str]:
+                    fidelity_weights: str | None = None) -> tuple[Restorer, str]:
     return load_restorer(file, device, fidelity, fidelity_weights)
 
 

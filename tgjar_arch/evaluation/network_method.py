@@ -85,7 +85,8 @@ class NetworkMethod:
     def _load(self, file: str) -> tuple[Restorer, str]:
         dials = self.dials
         restorer, weights = cached_restorer(file, self._device, os.stat(file).st_mtime_ns, dials.fidelity,
-                                            dials.fidelity_weights if dials.fidelity else None)
+                                            os.fspath(dials.fidelity_weights) if dials.fidelity and
+                                            dials.fidelity_weights is not None else None)
         restorer.self_ensemble = self.self_ensemble  # rows with it and without share the networks
         return restorer, weights
 

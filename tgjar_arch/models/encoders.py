@@ -11,6 +11,7 @@ from torch import nn
 from tgjar_arch.models.pretrained import read_pretrained
 from tgjar_arch.registration import network_class
 from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
+from tgjar_arch.text.subword_tokenizer import HFTokenizer
 from tgjar_arch.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 
@@ -45,9 +46,10 @@ def text_encoder_options(opt: dict[str, Any], tokenizer: Tokenizer) -> dict[str,
     """
     network_t = deepcopy(opt['network_t'])
     if 'special_ids' in inspect.signature(network_class(network_t['type'])).parameters:
-        if isinstance(tokenizer, WordTokenizer):
+        if not isinstance(tokenizer, HFTokenizer):
+            kind = 'word' if isinstance(tokenizer, WordTokenizer) else 'subword'
             raise ValueError(f'network_t {network_t["type"]} reads ids of its own tokenizer, but the datasets name a '
-                             "word vocabulary; give the model's folder or its tokenizer.json as their tokenizer.")
+                             f"{kind} vocabulary; give the model's folder or its tokenizer.json as their tokenizer.")
         network_t = {'vocab_size': None} | network_t | {'special_ids': sorted(tokenizer.special_ids)}
     if 'vocab_size' in network_t:
         wanted, found = network_t['vocab_size'], tokenizer.vocab_size

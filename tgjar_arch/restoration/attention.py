@@ -32,7 +32,8 @@ class WordAttention(NamedTuple):
     """Attention of one picture.
 
     Attributes:
-        words: the T words (of a pretrained text model: its sub-words) that the LFMs read, in the caption's order.
+        words: the T words (of a pretrained text model: its sub-words) that the LFMs read, in the caption's order; whole
+            words also where the vocabulary is of pieces.
         maps: (T, H, W) float32, one value for each pixel of the picture; their sum over T is 1.
     """
 
@@ -92,7 +93,7 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
     if not read.any():
         raise ValueError(f'the caption {caption[:60]!r} has no word that the tokenizer knows: there is no attention.')
     ids, _ = restorer.tokenizer.pad(restorer.tokenizer.encode(clean(caption)), restorer.max_words)
-    words = [_readable(restorer.tokenizer.decode([i])[0]) for i in ids[read.cpu()].tolist()]
+    groups = restorer.tokenizer.group(ids[read.cpu()].tolist())
 
     lq = torch.tensor(pixels, device=restorer.device).permute(2, 0, 1)[None] / 255.
     with torch.no_grad(), _recorded(net.lfms, read) as recorded:
@@ -103,7 +104,11 @@ def word_attention(restorer: Restorer, image: np.ndarray | Image.Image, caption:
         on_picture = to_picture(attention.float(), (height, width), net)
         total = on_picture if total is None else total.add_(on_picture)
     assert total is not None  # there is at least one LFM
-    return WordAttention(words, unaligned_tensor(total[0] / len(chosen), grid).cpu().numpy())
+    maps, counts = unaligned_tensor(total[0] / len(chosen), grid), torch.tensor([count for _, count in groups])
+    if counts.max() > 1:  # a word is read where its pieces are
+        owners = torch.repeat_interleave(torch.arange(len(groups)), counts).to(maps.device)
+        maps = maps.new_zeros(len(groups), *maps.shape[1:]).index_add_(0, owners, maps)
+    return WordAttention([_readable(word) for word, _ in groups], maps.cpu().numpy())
 
 
 def to_picture(attention: Tensor, size: tuple[int, int], net: TextGuidedGenerator) -> Tensor:

@@ -4,9 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from math import isfinite
-from numbers import Real
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -398,8 +397,9 @@ class Restorer:
         return extra
 
 
-def _check_strength(strength: float) -> None:
-    if isinstance(strength, bool) or not isinstance(strength, Real) or not 0 <= strength <= MAX_STRENGTH:
+def _check_strength(strength: Any) -> None:
+    is_number = isinstance(strength, int | float | np.floating | np.integer) and not isinstance(strength, bool)
+    if not is_number or not 0 <= strength <= MAX_STRENGTH:
         raise ValueError('strength must be a number from 0 (the image as it is) over 1 (as restored) to '
                          f'{MAX_STRENGTH}, but is {strength!r}.')
 

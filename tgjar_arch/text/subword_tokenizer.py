@@ -64,3 +64,10 @@ class HFTokenizer:
     def decode(self, ids: Sequence[int]) -> list[str]:
         """Return the tokens of `ids`, special ones left out."""
         return [token_of(self._tokenizer, int(i)) for i in ids if int(i) not in self.special_ids]
+
+    def group(self, ids: Sequence[int]) -> list[tuple[str, int]]:
+        """Return the tokens of `ids`, special ones left out, each with the number of its ids, which is 1.
+
+        How tokens make up words is another matter in every model; see `PieceTokenizer` for a vocabulary that says it.
+        """
+        return [(token, 1) for token in self.decode(ids)]

@@ -1,4 +1,4 @@
-"""Tokenizers of both kinds, words and subwords, from their files."""
+"""Tokenizers of all kinds, words, pieces of words and those of pretrained models, from their files."""
 
 import json
 import os
@@ -6,15 +6,23 @@ from pathlib import Path
 
 import tokenizers
 
+from tgjar_arch.text.piece_tokenizer import PieceTokenizer
 from tgjar_arch.text.subword_tokenizer import HFTokenizer
 from tgjar_arch.text.tokenizer_check import native_errors
-from tgjar_arch.text.word_tokenizer import WordTokenizer
+from tgjar_arch.text.word_tokenizer import END, WordTokenizer
 
-Tokenizer = WordTokenizer | HFTokenizer
+Tokenizer = WordTokenizer | PieceTokenizer | HFTokenizer
+
+
+def kept_of_caption(tokenizer: Tokenizer, max_words: int) -> str:
+    """What a caption that is too long is cut to, in words for people."""
+    if isinstance(tokenizer, PieceTokenizer):
+        return f'the first words of it that make up {max_words} pieces'
+    return f'its first {max_words} known words'
 
 
 def tokenizer_from_json(text: str, source: str = 'the tokenizer') -> Tokenizer:
-    """Make the tokenizer a `tokenizer.json` describes: a `WordTokenizer`, or that of a pretrained model.
+    """Make the tokenizer a `tokenizer.json` describes: of `tgjar vocab`, or that of a pretrained model.
 
     Args:
         text: the file's content.
@@ -24,11 +32,14 @@ def tokenizer_from_json(text: str, source: str = 'the tokenizer') -> Tokenizer:
         ValueError: when it is none of them.
     """
     try:
-        kind = json.loads(text)['model']['type']
-    except (ValueError, TypeError, KeyError, RecursionError):
-        kind = 'WordLevel'  # whose reader says what is wrong
+        model = json.loads(text)['model']
+        kind, unknown = model['type'], model.get('unk_token')
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        kind, unknown = 'WordLevel', END  # whose reader says what is wrong
     if kind == 'WordLevel':
         return WordTokenizer.parse(text, source)
+    if kind == 'BPE' and unknown == END:
+        return PieceTokenizer.parse(text, source)
     with native_errors(f'{source} is no tokenizer.json; take that of the pretrained text model'):
         return HFTokenizer(tokenizers.Tokenizer.from_str(text))
 

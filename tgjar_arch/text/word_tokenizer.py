@@ -149,7 +149,8 @@ class WordTokenizer:
         """Return the ids of the known words of `caption`, in order; unknown words are skipped and named in the log."""
         ids = self._tokenizer.encode(caption, add_special_tokens=False).ids
         if END_ID in ids:
-            self._report(self.unknown(caption))
+            report_unknown(self.unknown(caption), 'unknown words are skipped, not among the '
+                           f'{self.vocab_size - 1} of the tokenizer')
             ids = [i for i in ids if i != END_ID]
         return ids
 
@@ -161,18 +162,23 @@ class WordTokenizer:
         """Return the words of `ids`, padding left out."""
         return [token_of(self._tokenizer, int(i)) for i in ids if i != END_ID]
 
-    def _report(self, words: list[str]) -> None:
-        new = [word for word in dict.fromkeys(words) if word not in _named_unknown]
-        room = _MAX_NAMED - len(_named_unknown)
-        if not new or room < 0:
-            return
-        _named_unknown.update(new[:room + 1])
-        warning = logging.getLogger('basicsr').warning
-        if room:
-            warning(f'unknown words are skipped, not among the {self.vocab_size - 1} of the tokenizer: '
-                    f'{", ".join(repr(word[:40]) for word in new[:room])}.')
-        if len(new) > room:
-            warning(f'more than {_MAX_NAMED} unknown words: further ones are skipped silently.')
+    def group(self, ids: Iterable[int]) -> list[tuple[str, int]]:
+        """Return the words of `ids`, padding left out, each with the number of its ids, which is 1."""
+        return [(word, 1) for word in self.decode(ids)]
+
+
+def report_unknown(words: Iterable[str], what: str) -> None:
+    """Name unknown words in the log, each once in this process, and only the first ones."""
+    new = [word for word in dict.fromkeys(words) if word not in _named_unknown]
+    room = _MAX_NAMED - len(_named_unknown)
+    if not new or room < 0:
+        return
+    _named_unknown.update(new[:room + 1])
+    warning = logging.getLogger('basicsr').warning
+    if room:
+        warning(f'{what}: {", ".join(repr(word[:40]) for word in new[:room])}.')
+    if len(new) > room:
+        warning(f'more than {_MAX_NAMED} unknown words: further ones are skipped silently.')
 
 
 def token_of(tokenizer: Tokenizer, index: int) -> str:

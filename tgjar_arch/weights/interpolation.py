@@ -8,7 +8,6 @@ trained from the other or both from the same start, give a network between them,
 
 from collections.abc import Mapping
 from dataclasses import replace
-from numbers import Real
 from typing import Any
 
 import torch
@@ -17,13 +16,13 @@ from torch import Tensor
 from tgjar_arch.weights.file import ExportedWeights
 
 
-def check_fidelity(fidelity: float) -> float:
+def check_fidelity(fidelity: Any) -> float:
     """Return `fidelity`, which must be a number from 0 to 1.
 
     Raises:
         ValueError: it is not.
     """
-    if isinstance(fidelity, bool) or not isinstance(fidelity, Real) or not 0 <= fidelity <= 1:
+    if isinstance(fidelity, bool) or not isinstance(fidelity, int | float) or not 0 <= fidelity <= 1:
         raise ValueError('fidelity must be a number from 0 (the weights as they are, beautiful) to 1 (the fidelity '
                          f'weights, true), but is {fidelity!r}.')
     return float(fidelity)
