@@ -3,7 +3,7 @@
 import random
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -39,6 +39,8 @@ class DataRoot:
 def read_roots(opt: Mapping[str, Any], backend: str) -> list[DataRoot]:
     """Find the images and captions of a data set.
 
+    Each data set numbers its classes in its own way: those of a root count from behind those of the roots before it.
+
     Args:
         opt: its options, with `dataroot_gt`, `dataroot_lq` and `dataroot_text`: each one path, or all lists of the same
             length.
@@ -51,7 +53,8 @@ def read_roots(opt: Mapping[str, Any], backend: str) -> list[DataRoot]:
     places = {key: paths for key in ('gt', 'lq') if (paths := root_paths(opt, f'dataroot_{key}')) is not None}
     count = len(next(iter(places.values())))
     texts = root_paths(opt, 'dataroot_text') or [None] * count
-    roots = []
+    roots: list[DataRoot] = []
+    classes = 0
     for k in range(count):
         sources = {}
         for key, paths in places.items():
@@ -60,7 +63,10 @@ def read_roots(opt: Mapping[str, Any], backend: str) -> list[DataRoot]:
                 raise ValueError(f'io_backend is {backend}, but dataroot_{key} is {source.root}; an lmdb is a folder '
                                  '*.lmdb and needs io_backend {type: lmdb}, a folder of images {type: disk}.')
         images, report = read_captions(next(iter(sources.values())), texts[k])
-        roots.append(DataRoot(sources, _with_both_files(images, sources), report))
+        images = [image if image.class_id == -1 else replace(image, class_id=image.class_id + classes)
+                  for image in _with_both_files(images, sources)]
+        classes = max([classes, *(image.class_id + 1 for image in images)])
+        roots.append(DataRoot(sources, images, report))
     return roots
 
 

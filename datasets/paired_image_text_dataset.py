@@ -99,7 +99,7 @@ class PairedImageTextDataset(data.Dataset):
         lq, gt: (3, H, W) float in [0, 1], RGB; either may be missing, see above.
         qmaps: (2, H, W) float, luma and chroma, see `quantisation_maps`; thumbnail: (3, S, S) as lq. Only if asked for.
         text, text_mask: (T,) int64 and (T,) bool; only with a tokenizer.
-        caption: str, '' for none. class_id: int, -1 if not known.
+        caption: str, '' for none. class_id: int, -1 if not known; those of a second root are others than the first's.
         qf: int, of the last JPEG compression; only if made on the fly.
         lq_path, gt_path: str; `lq_path` is the original's if made on the fly.
 

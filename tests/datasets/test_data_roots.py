@@ -81,6 +81,14 @@ def test_captions_of_each_root(options, tmp_path):
     assert [item['caption'] for item in dataset][3:] == ['third'] * 9
 
 
+def test_classes_of_two_roots_are_not_the_same(options, tmp_path):
+    beside = tmp_path / 'more' / 'metadata.jsonl'
+    beside.write_text('\n'.join(json.dumps({'file_name': f'm{k}.png', 'text': 'third', 'class_id': k - 1})
+                                for k in range(9)))
+    dataset = PairedImageTextDataset(options(phase='val', dataroot_text=None))
+    assert [item['class_id'] for item in dataset] == [4, 4, 7, -1, *range(8, 16)]
+
+
 def test_validation_takes_all_and_is_always_the_same(options):
     dataset, again = (PairedImageTextDataset(options(phase='val', qf=[1, 10])) for _ in range(2))
     assert len(dataset) == 12

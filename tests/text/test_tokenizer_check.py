@@ -5,6 +5,7 @@ import json
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from tgjar_arch.text.piece_tokenizer import PieceTokenizer
 from tgjar_arch.text.tokenizer import tokenizer_from_json
 from tgjar_arch.text.tokenizer_check import PATTERNS, check_tokenizer, native_errors
 from tgjar_arch.text.word_tokenizer import WordTokenizer
@@ -53,7 +54,7 @@ def clip():
 
 
 @pytest.mark.parametrize(('tokenizer', 'rows'), [
-    (WordTokenizer.from_words(['a', 'bird']), 3), (bert(), 5), (clip(), 258),
+    (WordTokenizer.from_words(['a', 'bird']), 3), (PieceTokenizer.build(['a bird'] * 2, 41), 41), (bert(), 5), (clip(), 258),
     (byte_level(pre_tokenizers.ByteLevel(), normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])), 256),
     (byte_level(pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel()]),
                 normalizers.NFC()), 256),
@@ -61,7 +62,7 @@ def clip():
                                          pre_tokenizers.ByteLevel(use_regex=False)])), 256),
 ])
 def test_tokenizers_of_ours_and_of_pretrained_models_are_taken(tokenizer, rows):
-    text = tokenizer.to_json() if isinstance(tokenizer, WordTokenizer) else tokenizer.to_str()
+    text = tokenizer.to_json() if isinstance(tokenizer, WordTokenizer | PieceTokenizer) else tokenizer.to_str()
     check_tokenizer(text, rows)
     tokenizer_from_json(text).encode('A zebra bird, été!')
     with pytest.raises(ValueError, match=f'has the id {rows - 1}, but the text encoder reads {rows - 1} ids'):

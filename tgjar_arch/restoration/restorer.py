@@ -130,7 +130,8 @@ class Restorer:
         try:
             return cls(weights, device, dtype, self_ensemble)
         except _MISFITS as error:
-            raise ValueError(f'weights file {path} does not fit the networks it names: {" ".join(str(error).split())[:500]}') from error
+            reason = ' '.join(str(error).split())[:500]
+            raise ValueError(f'weights file {path} does not fit the networks it names: {reason}') from error
 
     def _placed(self, net: torch.nn.Module) -> torch.nn.Module:
         return net.to(self.device).to(memory_format=torch.channels_last)
