@@ -31,7 +31,7 @@ RECIPES = ('train_tgjar_universal', 'train_tgjar_cub_cpu', 'train_tgjar_cub_qf5_
 def workspace(tmp_path: Path, photos, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with everything that the heads of the recipes ask for, tiny."""
     monkeypatch.chdir(tmp_path)
-    for folder in ('cub/train', 'cub/test', 'universal/train', 'mine/train', 'mine/test'):
+    for folder in ('cub/train', 'cub/test', 'oxford102/train', 'mine/train', 'mine/test'):
         photos(size=64, folder=f'data/{folder}')
     assert main(['vocab', 'data/cub/train', '-o', 'data/cub/tokenizer.json']) == 0
     tokenizer = load_tokenizer('data/cub/tokenizer.json')
