@@ -54,7 +54,8 @@ def clip():
 
 
 @pytest.mark.parametrize(('tokenizer', 'rows'), [
-    (WordTokenizer.from_words(['a', 'bird']), 3), (PieceTokenizer.build(['a bird'] * 2, 41), 41), (bert(), 5), (clip(), 258),
+    (WordTokenizer.from_words(['a', 'bird']), 3), (PieceTokenizer.build(['a bird'] * 2, 41), 41),
+    (bert(), 5), (clip(), 258),
     (byte_level(pre_tokenizers.ByteLevel(), normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])), 256),
     (byte_level(pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel()]),
                 normalizers.NFC()), 256),
