@@ -18,8 +18,8 @@ _STREAM = re.compile(r'(/gradio_api)?/call/(?:v2/)?[^/]+/([^/]+)/?')
 _FILE = re.compile(r'(/gradio_api)?/file[=/](.*)', re.DOTALL)
 # What the page and Gradio's client send; Gradio answers more, which takes files or code and goes past the limits.
 _POSTS = re.compile(r'(/gradio_api)?/(upload|queue/join|cancel|reset|run/[^/]+|call/(v2/)?[^/]+)/?')
-_CLOSED = re.compile(r'(/gradio_api)?/(proxy=|vibe-|monitoring|deep_link|run-history|runs|stream/|dev/|process_recording)')
-_MAX_JSON = 1_000_000  # bytes of a request that is no upload: a caption and numbers
+_CLOSED = re.compile(r'(/gradio_api)?/(proxy=|vibe-|monitoring|deep_link|run-history|runs|stream/|dev/)')
+_MAX_JSON = 1_010_000  # bytes of a request that is no upload: a caption and numbers
 _MAX_PARTS = 4  # of an upload; the page sends one file
 _OVERHEAD = 10_000  # bytes around the file in an upload
 _DRAINED = 10  # as many times the allowed bytes are read and dropped, for a browser reads no answer before
@@ -123,21 +123,24 @@ class Guard:
     async def _take(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Let a request with a body through, as far as it is small enough."""
         if not _UPLOAD.fullmatch(scope['path']):
-            await self.app(scope, _Body(scope, receive, _MAX_JSON).receive, send)
+            await self._pass_on(scope, _Body(scope, receive, _MAX_JSON), send)
             return
         if self._uploads >= _AT_ONCE:
             raise _Refusal(503, 'Too many uploads at once; try again in a moment.')
         self._uploads += 1
         try:
-            body = _Body(scope, receive, self._max_bytes + _OVERHEAD, _MAX_PARTS)
-            try:
-                await self.app(scope, body.receive, send)
-            except _Refusal:
-                await body.drain()
-                raise
+            await self._pass_on(scope, _Body(scope, receive, self._max_bytes + _OVERHEAD, _MAX_PARTS), send)
         finally:
             self._uploads -= 1
             await asyncio.to_thread(self._tidy)
+
+    async def _pass_on(self, scope: MutableMapping[str, Any], body: _Body, send: Send) -> None:
+        try:
+            body.check(_values(scope, b'content-length'))
+            await self.app(scope, body.receive, send)
+        except _Refusal:
+            await body.drain()
+            raise
 
 
 class _Body:
@@ -158,6 +161,18 @@ class _Body:
         self._boundary = f'--{found[1]}'.encode('latin-1') if found else b''
         self._parts, self._tail = 0, b''
 
+    def check(self, lengths: list[str]) -> None:
+        """Look at the length that the request says it has, before any of it is read.
+
+        Raises:
+            _Refusal: when it is too much.
+        """
+        if any(length.isdecimal() and int(length[:20]) > self._max_bytes for length in lengths):
+            raise self._too_much()
+
+    def _too_much(self) -> _Refusal:
+        return _Refusal(413, f'More than {(self._max_bytes - _OVERHEAD) / 1e6:.3g} MB are not taken.')
+
     async def receive(self) -> Message:
         """The next message.
 
@@ -170,7 +185,7 @@ class _Body:
             self._more = message.get('more_body', False)
             self._bytes += len(body)
             if self._bytes > self._max_bytes:
-                raise _Refusal(413, f'More than {max(self._max_bytes - _OVERHEAD, 0) / 1e6:g} MB are not taken.')
+                raise self._too_much()
             if self._max_parts is not None and self._boundary:
                 window = self._tail + body
                 self._parts += window.count(self._boundary)
