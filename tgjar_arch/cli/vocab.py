@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,11 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (FileNotFoundError, ValueError) as error:
             return _fail(str(error))
         for line in misfit_lines(misfits):
-            print(f'{source}: {line}', file=sys.stderr)
+            print(one_line(f'{source}: {line}'), file=sys.stderr)
         if not found:
             return _fail(f'no captions in {source}; expected metadata.jsonl, metadata.csv, or .txt files beside the '
                          'images.')
-        print(f'{source}: {len(found)} captions')
+        print(one_line(f'{source}: {len(found)} captions'))
         captions += found
 
     try:
@@ -68,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f'{output} cannot be written: {error}')
     print(f'{len(captions)} captions, {everything.vocab_size - 1} different words, {tokenizer.vocab_size - 1} kept')
-    print(f'wrote {output}: vocab_size {tokenizer.vocab_size}, <end> included')
+    print(one_line(f'wrote {output}: vocab_size {tokenizer.vocab_size}, <end> included'))
     return 0
 
 
 def _fail(message: str) -> int:
-    print(f'tgjar vocab: {message}', file=sys.stderr)
+    print(one_line(f'tgjar vocab: {message}'), file=sys.stderr)
     return 1
 
 
