@@ -115,7 +115,8 @@ def compare(output: Path) -> bool:
         rows.append((source.with_suffix('.txt').read_text(encoding='utf-8').strip(), (jpeg, restored, original)))
         scores.append([calculate_psnr(image, original, crop_border=0) for image in (jpeg, restored)]
                       + [float(calculate_niqe(image[..., ::-1], crop_border=0)) for image in (jpeg, restored)])
-        lines.append(f'| {as_markdown(source.stem).replace('|', '&#124;')} | ' + ' | '.join(f'{score:.2f}' for score in scores[-1]) + ' |')
+        name = as_markdown(source.stem).replace('|', '&#124;')
+        lines.append(f'| {name} | ' + ' | '.join(f'{score:.2f}' for score in scores[-1]) + ' |')
     mean = np.mean(scores, axis=0)
     lines.append('| **mean** | ' + ' | '.join(f'{score:.2f}' for score in mean) + ' |')
     table = '\n'.join(lines)
