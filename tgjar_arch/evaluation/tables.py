@@ -46,8 +46,8 @@ class Table:
         rule = ['-' * width for width in widths]
         body = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + ' |'
                 for line in (lines[0], rule, *lines[1:])]
-        notes = [as_markdown(note) for note in self.notes]
-        return '\n'.join([f'## {as_markdown(self.title)}', '', *body, *(['', *notes] if notes else [])]) + '\n'
+        title = as_markdown(self.title)
+        return '\n'.join([f'## {title}', '', *body, *(['', *self.notes] if self.notes else [])]) + '\n'
 
     def csv(self) -> str:
         """The table as CSV, numbers in full."""
@@ -124,7 +124,7 @@ class Comparison:
                     missing, more = len(common - images), len(images - common)
                     text = ' and '.join(([f'without {missing} of the {len(common)}'] if missing else [])
                                         + ([f'with {more} more than the {len(common)}'] if more else []))
-                    parts.setdefault(f'{label} {text}', []).append(measure.label)
+                    parts.setdefault(f'{as_markdown(label)} {text}', []).append(measure.label)
             if parts:
                 text = '; '.join(f'{said} ({", ".join(labels)})' for said, labels in parts.items())
                 lines.append(f'{OTHER} QF {qf}: measured on other images than the rest, compare with care: {text}.')

@@ -7,7 +7,7 @@ import re
 # C0 and C1 controls; marks that turn the direction of what follows; line separators; halves of a character.
 _HIDDEN = re.compile('[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
 # What Markdown and HTML may obey anywhere. `_` inside a word, as in `tgjar_universal`, is none of it.
-_MARKUP = re.compile(r'[\\`*\[\]<>&~$@^{}!]|(?<!\w)_|_(?!\w)|:(?=[/\\])|(?<=www)\.', re.IGNORECASE)
+_MARKUP = re.compile(r'[\\`*\[\]<>&~$@^{}!]|(?<![^\W_])_|_(?![^\W_])|:(?=[/\\])|(?<=www)\.', re.IGNORECASE)
 _AT_START = re.compile(r'[#+=-]|(?<=\d)[.)]')  # headings, lists and lines, where a text begins with them
 _START = re.compile(r'\d*[#+=.)-]')
 # Spreadsheets take a cell that begins with one of these for a formula; East Asian ones also the wide forms.

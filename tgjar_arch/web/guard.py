@@ -103,8 +103,9 @@ class Guard:
             raise _Refusal(403, 'Another page may not use this one.')
         if scope['type'] == 'http':
             path, file = scope['path'], _FILE.fullmatch(scope['path'])
-            is_read = scope['method'] in ('GET', 'HEAD', 'OPTIONS')
-            if _CLOSED.match(path) or not is_read and not _POSTS.fullmatch(path) or file and '://' in file[2]:
+            is_known = scope['method'] in ('GET', 'HEAD', 'OPTIONS') or (
+                scope['method'] == 'POST' and _POSTS.fullmatch(path))
+            if not is_known or _CLOSED.match(path) or file and '://' in file[2]:
                 raise _Refusal(404, 'There is no such thing on this page.')
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -190,7 +191,7 @@ class _Body:
                 window = self._tail + body
                 self._parts += window.count(self._boundary)
                 # What may be the beginning of a boundary is looked at again, a whole one is not.
-                self._tail = window[len(window) - len(self._boundary) + 1:] if len(self._boundary) > 1 else b''
+                self._tail = window[1 - len(self._boundary):]
                 if self._parts > self._max_parts + 1:  # one more closes the last part
                     raise _Refusal(413, 'One upload has one file.')
         return message
