@@ -23,6 +23,7 @@ from tgjar_arch.text.caption_files import (
     read_metadata,
     unread,
 )
+from tgjar_arch.text.escaping import one_line
 from tgjar_arch.text.tokenizer import Tokenizer
 
 
@@ -59,7 +60,7 @@ class CaptionReport:
             if names:
                 logger.log(level, f'{root}: {len(names)} {text}: {_some(names)}')
         for line in misfit_lines(self.misfits):
-            logger.warning(f'{root}: {line}')
+            logger.warning(one_line(f'{root}: {line}'))
 
 
 def misfit_lines(misfits: Iterable[Misfit]) -> list[str]:
@@ -73,7 +74,7 @@ def misfit_lines(misfits: Iterable[Misfit]) -> list[str]:
 
 def _some(names: Sequence[str]) -> str:
     different = list(dict.fromkeys(names))
-    return ', '.join(different[:3]) + (', ...' if len(different) > 3 else '')
+    return ', '.join(map(one_line, different[:3])) + (', ...' if len(different) > 3 else '')
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,7 @@ gr = pytest.importorskip('gradio', reason="the page is optional: pip install 'tg
 
 from tgjar_arch import app  # noqa: E402
 from tgjar_arch.cli.main import main  # noqa: E402
+from tgjar_arch.restoration.interrupt import Abandoned  # noqa: E402
 from tgjar_arch.restoration.restorer import Restorer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,9 +44,9 @@ def jpeg(photos, tmp_path: Path) -> str:
 
 
 def restore(path: str | None, caption: str, strength: float, restorer: Restorer, folder: Path,
-            self_ensemble: bool = False) -> tuple:
-    return app.restore(path, caption, strength, self_ensemble, restorer=restorer, limits=LIMITS, folder=folder,
-                       lock=threading.Lock(), progress=lambda *_, **__: None)
+            self_ensemble: bool = False, colourise: bool = False) -> tuple:
+    return app.restore(path, caption, strength, self_ensemble, colourise, restorer=restorer, limits=LIMITS,
+                       folder=folder, lock=threading.Lock(), progress=lambda *_, **__: None)
 
 
 def test_an_upload_shows_its_caption_and_quality(jpeg: str) -> None:
@@ -124,46 +129,99 @@ def test_wrong_arguments_end_in_one_line(capsys: pytest.CaptureFixture[str], mon
     assert "pip install 'tgjar[app]'" in capsys.readouterr().err
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """Address of `tgjar app` in a process of its own, as it says it."""
+def test_a_grey_picture_is_coloured_on_demand(photos, restorer: Restorer, tmp_path: Path) -> None:
+    with Image.open(photos(size=96) / 'chelsea.png') as image:
+        image.convert('L').save(tmp_path / 'grey.jpg', quality=1)
+    given = {'path': str(tmp_path / 'grey.jpg'), 'caption': 'a brown cat', 'strength': 1., 'restorer': restorer,
+             'folder': tmp_path}
+    plain, coloured, without = restore(**given), restore(**given, colourise=True), restore(
+        **given | {'caption': ''}, colourise=True)
+    pixels = np.asarray(Image.open(tmp_path / 'grey.jpg').convert('RGB'))
+    assert np.array_equal(coloured[0][1], restorer(pixels, 'a brown cat', colourise=True))
+    assert np.ptp(coloured[0][1].astype(int), axis=2).max() > 10 and Image.open(coloured[1]).mode == 'RGB'
+    for result in (plain, without):
+        assert np.ptp(result[0][1].astype(int), axis=2).max() == 0 and Image.open(result[1]).mode == 'L'
+    assert 'Colourise' in plain[2] and 'Colourise' not in coloured[2] + without[2]
+
+
+def test_errors_are_text_and_no_html(jpeg: str, restorer: Restorer, tmp_path: Path) -> None:
+    """Gradio shows them as HTML."""
+    name = '<img src=x onerror=alert(1)>&.jpg'
+    (tmp_path / name).write_bytes(Path(jpeg).read_bytes()[:300])
+    (tmp_path / '<b>.exe').write_bytes(b'x')
+    for path in (tmp_path / name, tmp_path / '<b>.exe'):
+        with pytest.raises(gr.Error, match='&lt;') as error:
+            restore(str(path), '', 1., restorer, tmp_path)
+        assert '<' not in str(error.value) and str(tmp_path) not in str(error.value)
+
+
+def test_a_result_that_nobody_waits_for_is_not_computed(jpeg: str, restorer: Restorer, tmp_path: Path) -> None:
+    asked = iter([True, True, False])
+    with pytest.raises(Abandoned):
+        app.restore(jpeg, 'a brown cat', 1., restorer=restorer, limits=LIMITS, folder=tmp_path, lock=threading.Lock(),
+                    progress=lambda *_, **__: None, is_wanted=lambda: next(asked))
+    assert not list(tmp_path.glob('*/*_restored.png'))
+
+
+@contextmanager
+def served(tmp_path: Path, *arguments: str, end: signal.Signals) -> Iterator[tuple[str, int]]:
+    """Address and process of `tgjar app`, which a signal ends: with nothing left behind."""
     environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TMPDIR': str(tmp_path)}
     # Shells start background jobs with SIGINT ignored, which a program started by one inherits unless it is handled.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen([sys.executable, '-m', 'tgjar_arch', 'app', '--max-pixels', '400000'], text=True,
-                               env=environment, stderr=subprocess.PIPE, cwd=tmp_path)
+    process = subprocess.Popen([sys.executable, '-m', 'tgjar_arch', 'app', *arguments], text=True, env=environment,
+                               stderr=subprocess.PIPE, cwd=tmp_path)
     watchdog = threading.Timer(300, process.kill)
     watchdog.start()
+    said: list[str] = []
     try:
-        said = ''
         for line in process.stderr:
-            said += line
+            said.append(line)
             if found := re.search(r'http://127\.0\.0\.1:\d+/', line):
-                yield found[0]
                 break
         else:
-            pytest.fail(f'the page did not start:\n{said}')
+            pytest.fail('the page did not start:\n' + ''.join(said))
+        reader = threading.Thread(target=lambda: said.extend(process.stderr))  # or a full pipe would stop it
+        reader.start()
+        yield found[0], process.pid
     finally:
-        process.send_signal(signal.SIGINT)  # as Ctrl-C
+        process.send_signal(end)
         signal.signal(signal.SIGINT, before)
         assert process.wait(120) == 0
         watchdog.cancel()
-        process.stderr.close()
+    reader.join(30)
+    process.stderr.close()
+    assert 'Traceback' not in ''.join(said)
     assert not list(tmp_path.glob('tgjar_app_*')), 'uploads were left behind'
+
+
+@contextmanager
+def browser_page() -> Iterator:
+    """A page of a real browser."""
+    sync_api = pytest.importorskip('playwright.sync_api')
+    switches = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+                '--disable-component-update', '--disable-sync']
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=switches)
+        page = browser.new_page(viewport={'width': 1280, 'height': 1000})
+        page.set_default_timeout(180_000)
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Address of `tgjar app` in a process of its own, as it says it, until Ctrl-C."""
+    with served(tmp_path, '--max-pixels', '400000', end=signal.SIGINT) as (found, _):
+        yield found
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason='no Chromium: apt-get install chromium')
 def test_in_a_browser(address: str, jpeg: str, tmp_path: Path) -> None:
     """Upload, the file's caption appears, restore, the picture changes; a broken file is named; no other host asked."""
-    sync_api = pytest.importorskip('playwright.sync_api')
-    switches = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-                '--disable-component-update', '--disable-sync']
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(Path(jpeg).read_bytes()[:400])
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=switches)
-        page = browser.new_page(viewport={'width': 1280, 'height': 1000})
-        page.set_default_timeout(180_000)
+    with browser_page() as page:
         asked: set[str] = set()
         page.on('request', lambda request: asked.add(request.url))
         page.goto(address)
@@ -193,6 +251,104 @@ def test_in_a_browser(address: str, jpeg: str, tmp_path: Path) -> None:
         page.reload()
         page.click('text=a white cup of espresso')
         page.wait_for_function("document.querySelector('#caption textarea').value.includes('espresso')")
-        browser.close()
     outside = {url for url in asked if not url.startswith((address, 'data:', 'blob:'))}
     assert not outside
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[int, list[str]]]:
+    """A port that listens, and what it was asked for, which must be nothing."""
+    heard: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        do_POST = do_HEAD = do_OPTIONS = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port, heard
+        server.shutdown()
+        thread.join()
+
+
+def seconds_of_work(pid: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium: apt-get install chromium')
+@pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='no /proc, which tells of processor time')
+def test_foreign_text_and_sudden_ends_in_a_browser(photos, silent: tuple[int, list[str]], tmp_path: Path) -> None:
+    """Captions, names and errors with markup are shown as they are, and nothing is fetched by them.
+
+    Another user's `gradio` lies in the temporary folder; what is restored when the browser is closed ends soon, and
+    SIGTERM leaves nothing.
+    """
+    port, heard = silent
+    (tmp_path / 'gradio').touch()
+    (tmp_path / 'files').mkdir()
+    picture = Image.open(photos(size=96) / 'chelsea.png')
+
+    def file(name: str, comment: str = '', size: int | None = None) -> str:
+        path = tmp_path / 'files' / name
+        picture.save(path, 'JPEG', quality=1, comment=comment)
+        if size is not None:
+            with open(path, 'r+b') as opened:
+                opened.truncate(size)
+        return str(path)
+
+    # No name has a slash, but browsers read a backslash as one.
+    markup = f'<img src=http:\\\\localhost:{port}\\name> ![](http:\\\\localhost:{port}\\x) <b>bold'
+    caption = f'bird ![](http://localhost:{port}/x) <img src=http://localhost:{port}/y> [z](http://localhost:{port}/z)'
+    with served(tmp_path, '--max-megabytes', '1', end=signal.SIGTERM) as (found, pid):
+        connection = HTTPConnection('127.0.0.1', int(found.rpartition(':')[2].strip('/')), timeout=60)
+        for host, status in (('evil.example', 403), (found.split('/')[2], 200)):
+            connection.request('GET', '/', headers={'Host': host})
+            answer = connection.getresponse()
+            assert answer.status == status and "default-src 'self'" in answer.headers['content-security-policy']
+            answer.read()
+            connection.close()
+        with browser_page() as page:
+            asked: set[str] = set()
+            page.on('request', lambda request: asked.add(request.url))
+            refused: list[str] = []
+            page.on('console', lambda line: refused.append(line.text) if 'Content Security' in line.text else None)
+            page.goto(found)
+            page.set_input_files('#file input[type=file]', file('bird.jpg', caption))
+            page.wait_for_function('text => document.querySelector("#caption textarea").value == text', arg=caption)
+            page.click('#restore')
+            page.wait_for_function("document.querySelector('#note').innerText.includes('Restored with the caption')")
+            assert f'![](http://localhost:{port}/x), <img, ' in page.inner_text('#note')
+            for name, size, said in ((f'{markup}.jpg', None, 'JPEG quality 1'), (f'{markup}e.jpg', 300, 'broken'),
+                                     (f'{markup}.exe', None, 'none of the files'),
+                                     (f'{markup}l.jpg', 1_500_000, '1 MB are not taken')):
+                page.reload()
+                page.set_input_files('#file input[type=file]', file(name, size=size))
+                page.wait_for_selector(f'text=/{said}/')
+                assert page.locator('[data-testid=toast-body] img, #facts img, b:text("bold")').count() == 0
+            page.reload()
+            picture = Image.effect_noise((1600, 1600), 40)
+            page.set_input_files('#file input[type=file]', file('large.jpg'))
+            page.wait_for_function("document.querySelector('#facts').innerText.includes('1600 x 1600')")
+            page.click('#restore')
+            before = seconds_of_work(pid)
+            while seconds_of_work(pid) < before + 3:  # it is at work
+                time.sleep(.1)
+        for _ in range(30):
+            before = seconds_of_work(pid)
+            time.sleep(1)
+            if seconds_of_work(pid) < before + .3:
+                break
+        else:
+            pytest.fail('the abandoned restoration went on')
+    assert not heard and not refused
+    assert not {url for url in asked if not url.startswith((found, 'data:', 'blob:'))}

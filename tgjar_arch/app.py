@@ -3,6 +3,7 @@
 import html
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -16,17 +17,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from tgjar_arch.web.folder import Store, fresh_name, private_folder
+from tgjar_arch.web.folder import PAGE_FOLDER, Store, private_folder
 
 # Read when Gradio is imported: it neither counts its users nor looks for news where nobody asked for it, and its files
 # lie in a folder of this process alone, not in one that the first user of the machine to start Gradio owns. `serve`
 # makes the folder, and removes it.
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
-_FOLDER = fresh_name()
-os.environ['GRADIO_TEMP_DIR'] = str(_FOLDER / 'uploads')
+os.environ['GRADIO_TEMP_DIR'] = str(PAGE_FOLDER / 'uploads')
 
 import gradio as gr
-from starlette.middleware import Middleware
 
 from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.captions import find_caption
@@ -331,8 +330,10 @@ def serve(restorer: Restorer, limits: Limits, name: str, host: str, port: int | 
         OSError: when the port is taken.
         ValueError: when one of `hosts` is no name.
     """
+    from starlette.middleware import Middleware  # which Gradio brings
+
     own, listeners = Hosts(hosts), Listeners()
-    with _ended_by_signals(), private_folder(_FOLDER) as folder:
+    with _ended_by_signals(), private_folder(PAGE_FOLDER) as folder:
         uploads, results = folder / 'uploads', folder / 'results'
         os.environ['GRADIO_TEMP_DIR'] = str(uploads)
         uploads.mkdir()
@@ -353,12 +354,14 @@ def serve(restorer: Restorer, limits: Limits, name: str, host: str, port: int | 
                         footer_links=[], enable_monitoring=False, prevent_thread_lock=True,
                         app_kwargs={'middleware': [guard]},
                         theme=gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace']))
-            if page.share_url:
-                own.add(urlsplit(page.share_url).netloc)
+            if public := urlsplit(str(page.share_url)).netloc:
+                own.add(public)
             if announce is not None:
                 announce(f'The page is at {page.local_url} (Ctrl-C ends it)'
                          + (f', and public at {page.share_url}' if share else ''))
-            page.block_thread()
+            while page.is_running:  # and not `page.block_thread`, which would wait for them too
+                time.sleep(.1)
         finally:
             listeners.close()
+            shutil.rmtree(folder, ignore_errors=True)  # before open streams are waited for, which takes seconds
             page.close(verbose=False)

@@ -30,6 +30,16 @@ def test_builds_one_vocabulary_of_all_sources(folder, tmp_path, capsys):
     ]
 
 
+def test_a_line_break_in_a_name_is_shown(folder, tmp_path, capsys):
+    odd = tmp_path / 'a\nfailed: \x1b[31mb\u202e'
+    folder.rename(odd)
+    assert main([str(odd), '-o', str(odd / 'tokenizer.json')]) == 0
+    shown = str(odd).replace('\n', r'\n').replace('\x1b', r'\x1b').replace('\u202e', r'\u202e')
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f'{shown}: 3 captions' and len(lines) == 3
+    assert lines[2].startswith(f'wrote {shown}/tokenizer.json')
+
+
 def test_min_count(folder, tmp_path, capsys):
     out = tmp_path / 'tokenizer.json'
     assert main([str(folder / 'metadata.jsonl'), '-o', str(out), '--min-count', '2']) == 0

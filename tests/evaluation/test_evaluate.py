@@ -322,6 +322,25 @@ def test_scores_survive_text_editors(tmp_path):
     assert cut.get(('M', 1, 'a'), 'psnr', 'hash') == 1 / 3 and cut.get(('M', 1, 'b, "c"'), 'psnr', 'hash') is None
 
 
+def test_scores_of_names_that_are_formulas(tmp_path):
+    """A spreadsheet computes none of them, and they are found again."""
+    measure = Measure('psnr', 'PSNR', True, 2, 'x', lambda a, b: 0.)
+    file = ScoreFile(tmp_path / 'scores.csv', [measure])
+    names = ['=HYPERLINK("http://h/x","y")', '+1', "'=1", '@a', '-x', 'plain']
+    for k, name in enumerate(names):
+        file.put((f'={k}', 1, name), 'psnr', 'hash', -float(k))
+    file.save()
+    with open(tmp_path / 'scores.csv', encoding='utf-8', newline='') as opened:
+        rows_as_read = list(csv.DictReader(opened))
+    assert not [row for row in rows_as_read if row['image'][0] in '=@-' or row['method'][0] == '=']
+    assert [row[column] for row in rows_as_read for column in row if column.startswith('psnr')][1] == '-1.0'
+    for _ in range(2):
+        file = ScoreFile(tmp_path / 'scores.csv', [measure])
+        assert [file.get((f'={k}', 1, name), 'psnr', 'hash') for k, name in enumerate(names)] == [
+            -float(k) for k in range(len(names))]
+        file.save()
+
+
 def test_table_5_alone(tmp_path, monkeypatch, capsys):
     from tgjar_arch.evaluation import cost
     monkeypatch.setattr(cost, 'NETWORKS', {'TGJAR': cost.NETWORKS['TGJAR']})

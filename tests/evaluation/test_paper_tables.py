@@ -118,6 +118,20 @@ def test_other_methods_come_after_the_papers():
     assert r'A\|B' in markdown and {line.count(' | ') for line in markdown.splitlines() if line[:1] == '|'} == {5}
 
 
+def test_names_of_methods_and_folders_are_text():
+    """No Markdown reader makes a link, a picture or HTML of them, and no spreadsheet a formula."""
+    name, wrong = '=A1![](http://h/x)<img src=x>', '=A1![](http://h/x)<img src=x>, wrong captions'
+    scores = {'psnr': {'a': 1., 'b': 2.}}
+    more = {(name, 1): scores, (wrong, 1): {'psnr': {'a': 0.}}}
+    given = replace(comparison((name, wrong, 'JPEG'), (PSNR,), more=more), dataset='-[cub](http://h/y)')
+    for table in build_tables(given):
+        markdown = table.markdown()
+        assert not [mark for mark in ('![', '](', '<img', 'http://') if mark in markdown]
+        cells = [cell for row in csv.reader(io.StringIO(table.csv())) for cell in row]
+        assert any(cell.startswith(f"'{name}") for cell in cells), table.name
+        assert not any(cell.startswith(('=', '-[')) for cell in cells)
+
+
 def test_what_the_right_caption_brings_is_paired():
     right = {f'i{k}': 20. + k for k in range(10)}
     wrong = {name: value - 1 for name, value in right.items()}

@@ -1,7 +1,10 @@
 """Validation of a restorer: any size, any depth, broken files, captions."""
 
+import html
 import json
 import math
+from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import pytest
@@ -37,6 +40,18 @@ def test_validation_draws_captions_and_reports(opt, tmp_path):
     assert (folder / 'val_7.png').is_file() and (folder / 'chelsea' / 'chelsea_7.png').is_file()
     lines = [json.loads(line) for line in (folder / 'val_captions.jsonl').read_text().splitlines()]
     assert lines[1] == {'file_name': 'chelsea.png', 'caption': 'a brown cat with green eyes'}
+
+
+def test_captions_are_text_in_tensorboard(opt):
+    """It shows them as Markdown, in which a picture would be fetched."""
+    metadata = Path(opt['datasets']['val']['dataroot_gt'], 'metadata.jsonl')
+    caption = 'a brown cat ![](http://localhost:1/x) <b>'
+    metadata.write_text(metadata.read_text().replace('a brown cat with green eyes', caption))
+    logger = Mock()
+    make(opt).validation(DataLoader(build_dataset(opt['datasets']['val']), batch_size=1), 7, logger, save_img=False)
+    (tag, text, step), = (call.args for call in logger.add_text.call_args_list)
+    assert tag == 'val/captions' and step == 7 and '![' not in text and '<b>' not in text
+    assert caption in html.unescape(text).split('\n\n')
 
 
 @pytest.mark.parametrize('shown', [0, None])

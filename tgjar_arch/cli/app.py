@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.weights.shipped import find_weights, quality_limit
 
 MAX_PIXELS = 12_000_000
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                   args.port, args.max_megabytes * 1_000_000, args.share, args.browser,
                   lambda line: print(line, file=sys.stderr, flush=True), args.allow_host)
     except (ImportError, OSError, ValueError) as error:
-        print(f'tgjar app: {error}', file=sys.stderr)
+        print(one_line(f'tgjar app: {error}'), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(file=sys.stderr)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.text.defaults import DEFAULT_MODEL
 
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = find_device(args.device)
         files, kept = find_work(args.folder, args.overwrite)
     except (OSError, ValueError) as error:
-        print(f'tgjar caption: {error}', file=sys.stderr)
+        print(one_line(f'tgjar caption: {error}'), file=sys.stderr)
         return 2
     done = 0
     failed: dict[Path, str] = {}
@@ -71,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                   'has been described is kept.', file=sys.stderr)
             return 1
     for path, reason in failed.items():
-        print(f'failed: {path}: {reason}', file=sys.stderr)
+        print(one_line(f'failed: {path}: {reason}'), file=sys.stderr)
     already = f', {kept} already have captions' if kept else ''
-    print(f'{args.folder}: {done} described{already}, {len(failed)} failed')
+    print(one_line(f'{args.folder}: {done} described{already}, {len(failed)} failed'))
     return 1 if failed else 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,9 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tgjar_arch.cli.compare_run import CompareSettings, compare
 
     try:
-        print(compare(CompareSettings(**vars(args)), lambda line: print(line, file=sys.stderr)))
+        drawn = compare(CompareSettings(**vars(args)), lambda line: print(one_line(line), file=sys.stderr))
+        print(one_line(str(drawn)))
     except (ImportError, OSError, ValueError) as error:
-        print(f'tgjar compare: {error}', file=sys.stderr)
+        print(one_line(f'tgjar compare: {error}'), file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:  # torch's, out of memory above all
         reason = str(error).partition('\n')[0] or type(error).__name__

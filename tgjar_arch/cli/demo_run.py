@@ -18,6 +18,7 @@ import tgjar_arch
 from tgjar_arch.cli import export, restore, vocab
 from tgjar_arch.demo.photographs import photographs
 from tgjar_arch.pictures.panel import draw_panel
+from tgjar_arch.text.escaping import as_markdown
 from tgjar_arch.text.piece_tokenizer import PieceTokenizer
 from tgjar_arch.text.tokenizer import tokenizer_from_json
 from tgjar_arch.text.word_tokenizer import WordTokenizer
@@ -115,7 +116,8 @@ def compare(output: Path) -> bool:
         rows.append((source.with_suffix('.txt').read_text(encoding='utf-8').strip(), (jpeg, restored, original)))
         scores.append([calculate_psnr(image, original, crop_border=0) for image in (jpeg, restored)]
                       + [float(calculate_niqe(image[..., ::-1], crop_border=0)) for image in (jpeg, restored)])
-        lines.append(f'| {source.stem} | ' + ' | '.join(f'{score:.2f}' for score in scores[-1]) + ' |')
+        name = as_markdown(source.stem).replace('|', '&#124;')
+        lines.append(f'| {name} | ' + ' | '.join(f'{score:.2f}' for score in scores[-1]) + ' |')
     mean = np.mean(scores, axis=0)
     lines.append('| **mean** | ' + ' | '.join(f'{score:.2f}' for score in mean) + ' |')
     table = '\n'.join(lines)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.evaluation.choices import CAPTION_KINDS, DEFAULT_METRICS, METRICS
 from tgjar_arch.evaluation.paper import CHOICES, guess_dataset
 
@@ -123,7 +124,7 @@ def _run(args: argparse.Namespace, zoom: Sequence[Zoom]) -> int:
     from tgjar_arch.evaluation.scores import Scores
 
     def warn(line: str) -> None:
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
 
     progress = progress_bar(args.quiet)
     tables, notes, scores, draw = [], [], Scores(), None
@@ -154,11 +155,11 @@ def _run(args: argparse.Namespace, zoom: Sequence[Zoom]) -> int:
         print(f'tgjar evaluate: {error}', file=sys.stderr)
         return 2
     print((args.output / 'tables.md').read_text(encoding='utf-8'))
-    print('written: ' + ', '.join(map(str, files)))
+    print(one_line('written: ' + ', '.join(map(str, files))))
     if scores.problems:
         print(f'{len(scores.problems)} left out:', file=sys.stderr)
         for where, reason in list(scores.problems.items())[:_SHOWN]:
-            print(f'  {problem_line(where, reason)}', file=sys.stderr)
+            print(one_line(f'  {problem_line(where, reason)}'), file=sys.stderr)
         if len(scores.problems) > _SHOWN:
             print(f'  ... all of them in {args.output / "tables.md"}', file=sys.stderr)
     return 1 if scores.problems else 0

@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 from tqdm import tqdm
 
 from tgjar_arch.atomic_file import atomic
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.evaluation.figure_files import FigureFiles
 from tgjar_arch.evaluation.kept_pictures import write_originals
 from tgjar_arch.evaluation.measures import Measure, build_measures
@@ -19,6 +20,7 @@ from tgjar_arch.evaluation.scores import Scores, measure_all
 from tgjar_arch.evaluation.tables import Comparison, Table, build_tables
 from tgjar_arch.evaluation.test_set import EvaluationSet, Progress
 from tgjar_arch.figures.zoom import Zoom
+from tgjar_arch.text.escaping import as_markdown
 
 
 def _check_writable(folder: Path) -> None:
@@ -143,7 +145,7 @@ def evaluate(settings: EvaluateSettings, progress: Progress, warn: Callable[[str
     if not any(scores.by_image.get(row, {}).get(m.name) or m.name in scores.of_set.get(row, {})
                for row in scores.by_image for m in measures):
         raise ValueError('nothing could be measured:\n' + '\n'.join(
-            problem_line(*problem) for problem in scores.problems.items()))
+            one_line(problem_line(*problem)) for problem in scores.problems.items()))
     dataset = guess_dataset(settings.images)
     paper = settings.paper or dataset or 'none'
     name = DATASETS[dataset] if dataset else Path(settings.images).name
@@ -196,10 +198,10 @@ def write_tables(output: Path, tables: Sequence[Table], notes: Sequence[str], sc
     """Write `tables.md` and a CSV file a table, each whole or not at all; returns their paths."""
     parts = ['# Evaluation\n', *(table.markdown() for table in tables)]
     if notes:
-        parts.append('\n'.join(f'- {line}' for line in notes) + '\n')
+        parts.append('\n'.join(f'- {as_markdown(line)}' for line in notes) + '\n')
     if scores.problems:
         problems = (problem_line(where, reason) for where, reason in scores.problems.items())
-        parts.append('## Left out\n\n' + '\n'.join(f'- {line}' for line in problems) + '\n')
+        parts.append('## Left out\n\n' + '\n'.join(f'- {as_markdown(line)}' for line in problems) + '\n')
     files = {output / f'{table.name}.csv': table.csv() for table in tables}
     files = {output / 'tables.md': '\n'.join(parts)} | files
     for path, text in files.items():

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.weights.shipped import shipped
 
 
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             write_weights(args.output, replace(weights, max_qf=args.max_qf, source=args.source), args.half)
     except (ImportError, OSError, ValueError) as error:
-        print(f'tgjar export: {error}', file=sys.stderr)
+        print(one_line(f'tgjar export: {error}'), file=sys.stderr)
         return 1
     with_text = ''
     if weights.tokenizer:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 
 
@@ -41,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f'{args.output / existing[0]} already exists; to replace it, give --overwrite.')
         unreachable = convert(args.text_encoder, args.image_encoder, args.captions, args.output, args.max_words)
     except (OSError, ValueError) as error:
-        print(f'tgjar import-attngan: {error}', file=sys.stderr)
+        print(one_line(f'tgjar import-attngan: {error}'), file=sys.stderr)
         return 1
     if unreachable:
         print(f'{len(unreachable)} words cannot occur in a caption, e.g. {unreachable[:3]}; their ids are kept')
     for name in names:
-        print(f'wrote {args.output / name}')
+        print(one_line(f'wrote {args.output / name}'))
     return 0
 
 

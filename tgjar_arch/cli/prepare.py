@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.datasets.prepare.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -109,10 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             plan.check_counts()
         claim_folder(args.output, settings | plan.settings)
     except (OSError, ValueError) as error:
-        print(f'tgjar prepare: {error}', file=sys.stderr)
+        print(one_line(f'tgjar prepare: {error}'), file=sys.stderr)
         return 2
     for note in plan.notes:
-        print(note)
+        print(one_line(note))
 
     failed = dict(plan.problems)
     for split, items in plan.splits.items():
@@ -132,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'{folder}: {result.written + result.kept} images ({result.written} new), {len(result.failed)} failed'
               + (f'; {lmdb}' if lmdb else ''))
     for path, reason in failed.items():
-        print(f'failed: {path}: {reason}', file=sys.stderr)
+        print(one_line(f'failed: {path}: {reason}'), file=sys.stderr)
     return 1 if failed else 0
 
 

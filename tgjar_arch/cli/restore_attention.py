@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tgjar_arch.cli.restore_files import Job
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.figures.attention import draw_attention
 from tgjar_arch.figures.canvas import require_matplotlib
 from tgjar_arch.pictures.photo import Photo, read_photo
@@ -65,7 +66,7 @@ def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, fi
         ValueError: if the picture is too large.
     """
     if not restorer.tokenizer.encode(caption):
-        tqdm.write(f'no attention maps: {photo.path} has no caption with a known word.', file=sys.stderr)
+        tqdm.write(one_line(f'no attention maps: {photo.path} has no caption with a known word.'), file=sys.stderr)
         return
     words, maps = word_attention(restorer, photo.pixels, caption, grid=compression_of(photo).grid)
     maps = photo.upright(maps.transpose(1, 2, 0)).transpose(2, 0, 1)

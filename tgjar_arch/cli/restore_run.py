@@ -276,7 +276,7 @@ def _restore(started: Started, job: Job, maps: Path | None, outcome: Outcome, qu
             picture = to_srgb(np.ascontiguousarray(photo.upright(restored)), photo.icc)
             attention_maps.draw(restorer, photo, picture, caption, maps)
 
-    with tqdm(unit='tile', desc=job.source.name, leave=False, disable=quiet, delay=2) as bar:
+    with tqdm(unit='tile', desc=one_line(job.source.name), leave=False, disable=quiet, delay=2) as bar:
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)

@@ -16,24 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from tgjar_arch.text.escaping import one_line
+
 # C0 and C1 controls but tab and line feed; marks that turn the direction of what follows; line separators.
-_CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]')
+_CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+')
 # tqdm's: a line begins at its start, and ends there when it is cleared; several bars go up and down.
 _BAR = re.compile(r'(\r?)(.*?)(\r?)', re.DOTALL)
 _MOVES = re.compile('(\n|\x1b\\[A)*')
 _PLAIN = {'↑': '^', '↓': 'v', '→': '->', '–': '-', '±': '+/-', '†': '*', '“': '"', '”': '"', '’': "'", '…': '...',
           '×': 'x', '□': '?'}
-
-
-def _escaped(match: re.Match) -> str:
-    character = match[0]
-    return {'\n': r'\n', '\r': r'\r', '\t': r'\t'}.get(character) or (
-        f'\\x{ord(character):02x}' if ord(character) < 256 else f'\\u{ord(character):04x}')
-
-
-def one_line(text: str) -> str:
-    """Return a text on one line: a line break in the name of a file is shown, as other control characters will be."""
-    return re.sub('[\n\r\t]', _escaped, text)
 
 
 def printable(text: str, encoding: str | None) -> str:
@@ -46,7 +37,7 @@ def printable(text: str, encoding: str | None) -> str:
     """
     if not _MOVES.fullmatch(text):
         before, inner, after = _BAR.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches any text
-        text = before + _CONTROL.sub(_escaped, inner) + after
+        text = before + _CONTROL.sub(lambda found: one_line(found[0]), inner) + after
     encoding = encoding or 'utf-8'
     try:
         text.encode(encoding)

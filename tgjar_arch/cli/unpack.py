@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tgjar_arch.cli.screen import one_line
 from tgjar_arch.weights.shipped import find_weights
 
 
@@ -55,17 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             content = add_text_norm(content, captions[::max(len(captions) // 1000, 1)])  # of all classes
         files = unpack(content, args.output)
     except (OSError, ValueError) as error:
-        print(f'tgjar unpack: {error}', file=sys.stderr)
+        print(one_line(f'tgjar unpack: {error}'), file=sys.stderr)
         return 1
     for file in files:
-        print(f'wrote {file}')
+        print(one_line(f'wrote {file}'))
     for key in ('network_g', 'network_t'):
         if (options := getattr(content, key)) is not None:
             print(f'{key}: {json.dumps(options)}')
     if content.max_qf is not None:
         print(f'max_qf: {content.max_qf}')
     if content.source:
-        print(f'source: {content.source}')
+        print(one_line(f'source: {content.source}'))
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgjar_arch.cli import arguments
+from tgjar_arch.cli.screen import one_line
 
 if TYPE_CHECKING:
     from tgjar_arch.text.piece_tokenizer import PieceTokenizer
@@ -64,11 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (FileNotFoundError, ValueError) as error:
             return _fail(str(error))
         for line in misfit_lines(misfits):
-            print(f'{source}: {line}', file=sys.stderr)
+            print(one_line(f'{source}: {line}'), file=sys.stderr)
         if not found:
             return _fail(f'no captions in {source}; expected metadata.jsonl, metadata.csv, or .txt files beside the '
                          'images.')
-        print(f'{source}: {len(found)} captions')
+        print(one_line(f'{source}: {len(found)} captions'))
         captions += found
 
     tokenizer: PieceTokenizer | WordTokenizer
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f'{output} cannot be written: {error}')
     print(f'{len(captions)} captions, {line}')
-    print(f'wrote {output}: vocab_size {tokenizer.vocab_size}, <end> included')
+    print(one_line(f'wrote {output}: vocab_size {tokenizer.vocab_size}, <end> included'))
     return 0
 
 
@@ -100,7 +101,7 @@ def _of_pieces(tokenizer: PieceTokenizer, captions: Sequence[str]) -> str:
 
 
 def _fail(message: str) -> int:
-    print(f'tgjar vocab: {message}', file=sys.stderr)
+    print(one_line(f'tgjar vocab: {message}'), file=sys.stderr)
     return 1
 
 

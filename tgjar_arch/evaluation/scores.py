@@ -15,6 +15,7 @@ from tgjar_arch.evaluation.measures import Measure, clear_memory
 from tgjar_arch.evaluation.methods import Method
 from tgjar_arch.evaluation.test_set import EvaluationSet, Progress
 from tgjar_arch.metrics.fid import build_set_metric
+from tgjar_arch.text.escaping import as_cell, from_cell
 
 Key = tuple[str, int, str]  # method, quality factor, image; of a whole set the image is ''
 _AS_ON_DISK = 'surrogateescape'  # names that are no UTF-8 keep their bytes
@@ -52,6 +53,7 @@ class ScoreFile:
                 for line in reader:
                     # A line that was cut short in an editor is computed again.
                     if line['qf'] and line['qf'].isdecimal() and None not in line.values():
+                        line['method'], line['image'] = from_cell(line['method']), from_cell(line['image'])
                         self._lines[line['method'], int(line['qf']), line['image']] = line
 
     def get(self, key: Key, measure: str, pixels: str) -> float | None:
@@ -76,7 +78,8 @@ class ScoreFile:
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator='\n')
         writer.writeheader()
-        writer.writerows(self._lines[key] for key in sorted(self._lines))
+        writer.writerows({column: as_cell(cell) for column, cell in self._lines[key].items()}
+                         for key in sorted(self._lines))
         with atomic(self.path) as temporary:
             temporary.write_text(text.getvalue(), encoding='utf-8', errors=_AS_ON_DISK)
 

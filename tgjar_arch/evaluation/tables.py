@@ -11,6 +11,7 @@ from tgjar_arch.evaluation.bootstrap import Interval, paired_interval
 from tgjar_arch.evaluation.measures import Measure
 from tgjar_arch.evaluation.paper import METHODS, PERCEPTUAL, PaperRow
 from tgjar_arch.evaluation.scores import Scores
+from tgjar_arch.text.escaping import as_cell, as_markdown, from_markdown
 
 NOTHING = '–'
 OTHER = '†'  # behind a figure that was measured on other images than the rest
@@ -45,15 +46,16 @@ class Table:
         rule = ['-' * width for width in widths]
         body = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + ' |'
                 for line in (lines[0], rule, *lines[1:])]
-        return '\n'.join([f'## {self.title}', '', *body, *(['', *self.notes] if self.notes else [])]) + '\n'
+        title = as_markdown(self.title)
+        return '\n'.join([f'## {title}', '', *body, *(['', *self.notes] if self.notes else [])]) + '\n'
 
     def csv(self) -> str:
         """The table as CSV, numbers in full."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(self.csv_header or self.header)
-        writer.writerows(self.csv_rows if self.csv_rows is not None else
-                         [[cell.replace('**', '') for cell in row] for row in self.cells])
+        rows = self.csv_rows if self.csv_rows is not None else [[_plain(cell) for cell in row] for row in self.cells]
+        header = self.csv_header or [_plain(cell) for cell in self.header]
+        writer.writerows([as_cell(cell) for cell in row] for row in [header, *rows])
         return text.getvalue()
 
 
@@ -122,7 +124,7 @@ class Comparison:
                     missing, more = len(common - images), len(images - common)
                     text = ' and '.join(([f'without {missing} of the {len(common)}'] if missing else [])
                                         + ([f'with {more} more than the {len(common)}'] if more else []))
-                    parts.setdefault(f'{label} {text}', []).append(measure.label)
+                    parts.setdefault(f'{as_markdown(label)} {text}', []).append(measure.label)
             if parts:
                 text = '; '.join(f'{said} ({", ".join(labels)})' for said, labels in parts.items())
                 lines.append(f'{OTHER} QF {qf}: measured on other images than the rest, compare with care: {text}.')
@@ -145,7 +147,7 @@ def long_table(comparison: Comparison) -> Table:
             count = comparison.count(label, qf)
             if not count:
                 continue
-            line: list[str] = [str(qf), label, str(count)]
+            line: list[str] = [str(qf), as_markdown(label), str(count)]
             row: list[object] = [comparison.dataset, qf, label, 'measured', count]
             for measure in measures:
                 interval = comparison.interval(label, qf, measure.name)
@@ -198,13 +200,18 @@ def wide_table(comparison: Comparison, names: Sequence[str], name: str, title: s
         def theirs(label: str, key: str, qf: int = qf) -> str:
             return _printed(key, printed[qf, label].scores.get(key) if (qf, label) in printed else None)
 
-        cells.append([comparison.dataset, str(qf), 'measured', *(_cell(names, label, ours) for label in columns)])
+        cells.append([as_markdown(comparison.dataset), str(qf), 'measured',
+                      *(_cell(names, label, ours) for label in columns)])
         for dataset, table in dict.fromkeys((row.dataset, _stands_in(row, names)) for (row_qf, _), row
                                             in printed.items() if row_qf == qf):
             cells.append([dataset, str(qf), f'paper, Table {table}',
                           *(_cell(names, label, theirs) for label in columns)])
-    return Table(name, title, ['dataset', 'QF', 'source', *columns], cells,
+    return Table(name, title, ['dataset', 'QF', 'source', *map(as_markdown, columns)], cells,
                  notes=comparison.warnings(list(measures.values())))
+
+
+def _plain(cell: str) -> str:
+    return from_markdown(cell.replace('**', ''))
 
 
 def _stands_in(row: PaperRow, names: Sequence[str]) -> str:
@@ -241,7 +248,8 @@ def caption_table(comparison: Comparison, other: str = 'wrong') -> Table | None:
                 sure = ' *' if gain.low > 0 or gain.high < 0 else ''  # not where there is no interval
                 digits = measure.digits + 1
                 error = '' if math.isnan(gain.half) else f' ± {gain.half:.{digits}f}'
-                cells.append([str(qf), label, str(gain.count), measure.label, f'{gain.mean:+.{digits}f}{error}{sure}',
+                cells.append([str(qf), as_markdown(label), str(gain.count), measure.label,
+                              f'{gain.mean:+.{digits}f}{error}{sure}',
                               f'{100 * wins:.0f} %'])
                 rows.append([comparison.dataset, qf, label, gain.count, measure.name, *_numbers(gain), wins])
     if not cells:

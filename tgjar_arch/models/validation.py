@@ -28,6 +28,7 @@ from tgjar_arch.metrics.fid import SET_METRICS, FrechetDistance, build_set_metri
 from tgjar_arch.metrics.lpips import cached_lpips
 from tgjar_arch.metrics.pi import cached_nrqm
 from tgjar_arch.pictures.panel import draw_panel
+from tgjar_arch.text.escaping import as_markdown
 
 
 @dataclass
@@ -277,4 +278,4 @@ def _show(model: SRModel, name: str, rows: list, lines: list[str], current_iter:
         panel.save(folder / f'{name}_{current_iter}.png')
     if tb_logger is not None:
         tb_logger.add_image(f'{name}/samples', np.asarray(panel), current_iter, dataformats='HWC')
-        tb_logger.add_text(f'{name}/captions', '\n\n'.join(caption for caption, _ in rows), current_iter)
+        tb_logger.add_text(f'{name}/captions', '\n\n'.join(as_markdown(caption) for caption, _ in rows), current_iter)

@@ -30,6 +30,7 @@ from tgjar_arch.text.caption_files import (
 )
 from tgjar_arch.text.cleaning import clean
 from tgjar_arch.text.encodings import decode_utf_16
+from tgjar_arch.text.escaping import one_line
 
 MAX_XMP_BYTES = 1_000_000
 _PNG_KEYS = ('description', 'caption', 'comment')  # of PNG's text chunks, in this order; case does not count
@@ -240,7 +241,7 @@ def xmp_description(packet: bytes) -> str:
 @lru_cache(maxsize=1000)
 def _log(misfit: Misfit) -> None:
     """Say each once."""
-    _logger.warning('%s', misfit)
+    _logger.warning('%s', one_line(str(misfit)))
 
 
 @lru_cache(maxsize=16)

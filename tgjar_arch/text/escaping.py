@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
+# C0 and C1 controls; marks that turn the direction of what follows; line separators; halves of a character.
+_HIDDEN = re.compile('[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
 # What Markdown and HTML may obey anywhere. `_` inside a word, as in `tgjar_universal`, is none of it.
-_MARKUP = re.compile(r'[\\`*\[\]<>&|~$@^{}!]|(?<!\w)_|_(?!\w)|:(?=[/\\])|(?<=www)\.', re.IGNORECASE)
+_MARKUP = re.compile(r'[\\`*\[\]<>&~$@^{}!]|(?<![^\W_])_|_(?![^\W_])|:(?=[/\\])|(?<=www)\.', re.IGNORECASE)
 _AT_START = re.compile(r'[#+=-]|(?<=\d)[.)]')  # headings, lists and lines, where a text begins with them
 _START = re.compile(r'\d*[#+=.)-]')
 # Spreadsheets take a cell that begins with one of these for a formula; East Asian ones also the wide forms.
@@ -19,9 +20,9 @@ def as_markdown(text: str) -> str:
 
     Numeric character references stand for what could be obeyed, for all dialects read those (GitHub's, Python-Markdown
     of TensorBoard, Gradio's): by CommonMark 0.31, section 2.5, they never act as markup. Control characters and marks
-    of writing direction are shown as `\\x1b` or `\\u202e`.
+    of writing direction are shown as `\\x1b` or `\\u202e`. `|` stays: whoever makes a table escapes it in all cells.
     """
-    line = _visible(' '.join(text.split()))
+    line = one_line(' '.join(text.split()))
     start = _START.match(line)
     if start:
         head = _AT_START.sub(_reference, line[:start.end()])
@@ -33,18 +34,23 @@ def _reference(match: re.Match) -> str:
     return f'&#{ord(match[0])};'
 
 
-def _visible(text: str) -> str:
-    return ''.join(character if unicodedata.category(character) not in ('Cc', 'Cs') and not _turns(character)
-                   else _code(character) for character in text)
+def from_markdown(text: str) -> str:
+    """Return the text that `as_markdown` was given, as far as it was on one line."""
+    return re.sub(r'&#(\d+);', lambda found: chr(int(found[1])), text)
 
 
-def _turns(character: str) -> bool:
-    return unicodedata.bidirectional(character) in ('LRE', 'RLE', 'LRO', 'RLO', 'PDF', 'LRI', 'RLI', 'FSI', 'PDI') \
-        or character in '\u061c\u200e\u200f\u2028\u2029'
+def one_line(text: str) -> str:
+    r"""Return a text on one line, with what would move the cursor or turn the direction shown, not obeyed.
+
+    A line break in the name of a file becomes `\n`, an escape `\x1b`, a mark of direction `\u202e`.
+    """
+    return _HIDDEN.sub(_code, text)
 
 
-def _code(character: str) -> str:
-    return f'\\x{ord(character):02x}' if ord(character) < 256 else f'\\u{ord(character):04x}'
+def _code(match: re.Match) -> str:
+    character = match[0]
+    return {'\n': r'\n', '\r': r'\r', '\t': r'\t'}.get(character) or (
+        f'\\x{ord(character):02x}' if ord(character) < 256 else f'\\u{ord(character):04x}')
 
 
 def as_cell(value: object) -> object:

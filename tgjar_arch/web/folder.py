@@ -12,12 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PREFIX = 'tgjar_app_'
-
-
-def fresh_name() -> Path:
-    """A path for a new folder, which is not made: nobody else can guess it, and no two processes have the same."""
-    return Path(tempfile.gettempdir()) / f'{PREFIX}{os.getpid()}_{secrets.token_hex(8)}'
+# A path for the folder, which is not made here: nobody can guess it, and no two processes have the same.
+PAGE_FOLDER = Path(tempfile.gettempdir()).resolve() / f'tgjar_app_{os.getpid()}_{secrets.token_hex(8)}'
 
 
 @contextmanager

@@ -18,8 +18,8 @@ _STREAM = re.compile(r'(/gradio_api)?/call/(?:v2/)?[^/]+/([^/]+)/?')
 _FILE = re.compile(r'(/gradio_api)?/file[=/](.*)', re.DOTALL)
 # What the page and Gradio's client send; Gradio answers more, which takes files or code and goes past the limits.
 _POSTS = re.compile(r'(/gradio_api)?/(upload|queue/join|cancel|reset|run/[^/]+|call/(v2/)?[^/]+)/?')
-_CLOSED = re.compile(r'(/gradio_api)?/(proxy=|vibe-|monitoring|deep_link|run-history|runs|stream/|dev/|process_recording)')
-_MAX_JSON = 1_000_000  # bytes of a request that is no upload: a caption and numbers
+_CLOSED = re.compile(r'(/gradio_api)?/(proxy=|vibe-|monitoring|deep_link|run-history|runs|stream/|dev/)')
+_MAX_JSON = 1_010_000  # bytes of a request that is no upload: a caption and numbers
 _MAX_PARTS = 4  # of an upload; the page sends one file
 _OVERHEAD = 10_000  # bytes around the file in an upload
 _DRAINED = 10  # as many times the allowed bytes are read and dropped, for a browser reads no answer before
@@ -103,8 +103,9 @@ class Guard:
             raise _Refusal(403, 'Another page may not use this one.')
         if scope['type'] == 'http':
             path, file = scope['path'], _FILE.fullmatch(scope['path'])
-            is_read = scope['method'] in ('GET', 'HEAD', 'OPTIONS')
-            if _CLOSED.match(path) or not is_read and not _POSTS.fullmatch(path) or file and '://' in file[2]:
+            is_known = scope['method'] in ('GET', 'HEAD', 'OPTIONS') or (
+                scope['method'] == 'POST' and _POSTS.fullmatch(path))
+            if not is_known or _CLOSED.match(path) or file and '://' in file[2]:
                 raise _Refusal(404, 'There is no such thing on this page.')
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -123,21 +124,24 @@ class Guard:
     async def _take(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Let a request with a body through, as far as it is small enough."""
         if not _UPLOAD.fullmatch(scope['path']):
-            await self.app(scope, _Body(scope, receive, _MAX_JSON).receive, send)
+            await self._pass_on(scope, _Body(scope, receive, _MAX_JSON), send)
             return
         if self._uploads >= _AT_ONCE:
             raise _Refusal(503, 'Too many uploads at once; try again in a moment.')
         self._uploads += 1
         try:
-            body = _Body(scope, receive, self._max_bytes + _OVERHEAD, _MAX_PARTS)
-            try:
-                await self.app(scope, body.receive, send)
-            except _Refusal:
-                await body.drain()
-                raise
+            await self._pass_on(scope, _Body(scope, receive, self._max_bytes + _OVERHEAD, _MAX_PARTS), send)
         finally:
             self._uploads -= 1
             await asyncio.to_thread(self._tidy)
+
+    async def _pass_on(self, scope: MutableMapping[str, Any], body: _Body, send: Send) -> None:
+        try:
+            body.check(_values(scope, b'content-length'))
+            await self.app(scope, body.receive, send)
+        except _Refusal:
+            await body.drain()
+            raise
 
 
 class _Body:
@@ -158,6 +162,18 @@ class _Body:
         self._boundary = f'--{found[1]}'.encode('latin-1') if found else b''
         self._parts, self._tail = 0, b''
 
+    def check(self, lengths: list[str]) -> None:
+        """Look at the length that the request says it has, before any of it is read.
+
+        Raises:
+            _Refusal: when it is too much.
+        """
+        if any(length.isdecimal() and int(length[:20]) > self._max_bytes for length in lengths):
+            raise self._too_much()
+
+    def _too_much(self) -> _Refusal:
+        return _Refusal(413, f'More than {(self._max_bytes - _OVERHEAD) / 1e6:.3g} MB are not taken.')
+
     async def receive(self) -> Message:
         """The next message.
 
@@ -170,12 +186,12 @@ class _Body:
             self._more = message.get('more_body', False)
             self._bytes += len(body)
             if self._bytes > self._max_bytes:
-                raise _Refusal(413, f'More than {max(self._max_bytes - _OVERHEAD, 0) / 1e6:g} MB are not taken.')
+                raise self._too_much()
             if self._max_parts is not None and self._boundary:
                 window = self._tail + body
                 self._parts += window.count(self._boundary)
                 # What may be the beginning of a boundary is looked at again, a whole one is not.
-                self._tail = window[len(window) - len(self._boundary) + 1:] if len(self._boundary) > 1 else b''
+                self._tail = window[1 - len(self._boundary):]
                 if self._parts > self._max_parts + 1:  # one more closes the last part
                     raise _Refusal(413, 'One upload has one file.')
         return message
