@@ -170,12 +170,13 @@ def restore(path: str | None, caption: str | None, strength: float, self_ensembl
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _error(str(error).partition('\n')[0] or 'Memory ran out; try a smaller picture.') from error
     target = Path(tempfile.mkdtemp(dir=folder)) / f'{Path(path).stem}_restored.png'
-    write_picture(target, photo.upright(restored), photo, keep_grey=not colourise)
+    lost = write_picture(target, photo.upright(restored), photo, keep_grey=not colourise)
     difference = np.abs(restored.astype(np.int16) - photo.pixels).mean()
     how = _with_caption(restorer, caption, strength) + (', twice (self-ensemble)' if self_ensemble else '')
     note = f'Restored {how}; {difference:.1f} of 255 changed on average.'
     if how.startswith('with the caption') and not colourise and is_neutral(photo.pixels):
         note += ' The picture is grey and stays so; with “Colourise” the caption may colour it.'
+    note += ''.join(f' The file {what}.' for what in lost)
     return (upright_srgb(photo, photo.pixels), upright_srgb(photo, restored)), str(target), note
 
 

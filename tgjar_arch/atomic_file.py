@@ -90,9 +90,9 @@ def atomic(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        # A full disk names no file, and the other one is unknown to whoever reads the message.
-        if error.filename in (None, str(temporary)) and error.errno is not None:
-            error.filename, error.filename2 = str(path), None
+        # A full disk names no file, and the temporary one says nothing to whoever reads the message.
+        if error.strerror and (error.filename is None or str(temporary) in (error.filename, error.filename2)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """What a disk does to those who write on it: full, read-only, and other faults, in words."""
 
 import errno
+import os
 import re
 
 _WORDS = {
@@ -9,6 +10,7 @@ _WORDS = {
     errno.EFBIG: 'the disk, or a limit, allows no file of this size',
     errno.EIO: 'the disk fails',
 } | ({errno.EDQUOT: 'the quota of the disk is used up'} if hasattr(errno, 'EDQUOT') else {})
+_NOT_ALLOWED = 'the folder on the disk may not be written'
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _RUST = re.compile(r'\(os error (\d+)\)')  # of safetensors
 
@@ -26,9 +28,8 @@ def disk_fault(error: BaseException | None, is_writing: bool = False) -> str | N
         code = getattr(error, 'errno', None)
         if code is None and (found := _RUST.search(str(error))):
             code = int(found[1])
-        if code in _WORDS:
-            return _WORDS[code]
-        if code in _FORBIDDEN and is_writing:
-            return 'the folder on the disk may not be written'
+        words = _WORDS.get(code) or (_NOT_ALLOWED if code in _FORBIDDEN and is_writing else None)
+        if words is not None:
+            return f'{words} ({os.strerror(code)})'
         error = error.__cause__ or error.__context__
     return None

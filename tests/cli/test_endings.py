@@ -24,8 +24,8 @@ from tgjar_arch.cli import main
 def slow(arguments):
     with atomic(arguments[0]) as temporary:
         temporary.write_text('half')
-        print('ready', flush=True)
         try:
+            print('ready', flush=True)
             time.sleep(60)
         finally:
             time.sleep(float(arguments[1]))

@@ -76,3 +76,5 @@ def test_what_the_result_could_not_take_over_is_in_the_notes(tmp_path: Path, res
     assert report.notes == ('has a colour profile of 1,048,577 bytes, too large for PNG, so the result is converted to '
                             'sRGB',)
     assert 'icc_profile' not in Image.open(tmp_path / 'a.png').info
+    copied = restore_file(restorer, tmp_path / 'x.webp', tmp_path / 'b.png', RestoreSettings(untraced='copy'))
+    assert copied.skipped and copied.notes == report.notes

@@ -179,8 +179,8 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     description = describe(photo) + (f', {found.words}' if found.words else '')
     treatment = settings.treatment(found.qf)
     if treatment != 'restore':
-        copied = _copy(photo, copy or target, settings) if treatment == 'copy' else None
-        return FileReport(description, None, is_jpeg, is_deep, copied, tuple(photo.warnings))
+        copied, lost = _copy(photo, copy or target, settings) if treatment == 'copy' else (None, ())
+        return FileReport(description, None, is_jpeg, is_deep, copied, (*photo.warnings, *lost))
     check_fits(target, photo, settings.quality, settings.keep_metadata)
     if check is not None:
         check(photo)
@@ -200,15 +200,14 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     return FileReport(description, caption, is_jpeg, is_deep, target, (*photo.notes, *lost), is_grey)
 
 
-def _copy(photo: Photo, target: Path, settings: RestoreSettings) -> Path:
-    """Write a file as it is, or its picture in the format of `target` if that is another."""
+def _copy(photo: Photo, target: Path, settings: RestoreSettings) -> tuple[Path, tuple[str, ...]]:
+    """Write a file as it is, or its picture in the format of `target` if that is another; and what that cannot hold."""
     if target.exists() and target.samefile(photo.path):
-        return target
+        return target, ()
     same_suffix = target.suffix.lower() == photo.path.suffix.lower()  # a PNG file named x.jpg stays what it is
     if same_suffix or FORMATS.get(target.suffix.lower()) in (photo.format.upper(), None):
         with atomic(target) as temporary:
             shutil.copyfile(photo.path, temporary)
-    else:
-        write_picture(target, photo.upright(photo.pixels), photo, settings.quality, settings.keep_metadata,
-                      overwrite=True)
-    return target
+        return target, ()
+    return target, write_picture(target, photo.upright(photo.pixels), photo, settings.quality, settings.keep_metadata,
+                                 overwrite=True)

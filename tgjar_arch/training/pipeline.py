@@ -103,7 +103,8 @@ def run(settings: PipelineSettings) -> int:
         if fault is None or settings.show_traceback:
             raise
         text = ' '.join(str(error).split())
-        text = text if fault in text else f'{fault}: {text}'
+        if fault not in text:  # not from a checkpoint
+            text = f'{fault}: {error.filename}' if error.filename else fault
         if settings.is_train:
             text += f'; {last_good(Path("experiments", name, "training_states"))}'
             text += '; see to the disk, then go on with --auto_resume'

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,19 +50,31 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is not a readable checkpoint.
+        ValueError: when it is not a readable checkpoint, or holds something else than a dictionary.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist.')
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():  # about what is inside; what matters of it is said below
+            warnings.simplefilter('ignore')
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:  # torch's message advises to execute what is in the file
         raise ValueError(f'checkpoint {path} is refused: it holds more than tensors and plain containers, which can be '
                          'code that runs when it is read; or it is truncated or no PyTorch checkpoint.') from error
     except Exception as error:  # torch raises zip, runtime and EOF errors here
-        raise ValueError(f'checkpoint {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}); it '
-                         'is truncated or no PyTorch checkpoint of tensors and plain containers.') from error
+        raise ValueError(f'checkpoint {path} cannot be read ({_reason(error)}); it is '
+                         'truncated or no PyTorch checkpoint of tensors and plain containers.') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights; name a '
+                         'models/net_X_ITER.pth.')
+    return content
+
+
+def _reason(error: Exception) -> str:
+    """The kind of an error and the first sentence of its message; torch goes on for many."""
+    words = ' '.join(str(error).split()).partition('. ')[0][:200]
+    return f'{type(error).__name__}: {words}' if words else type(error).__name__
 
 
 def stored_shapes(state: Any, path: str | Path) -> dict[str, torch.Size]:
@@ -72,11 +85,15 @@ def stored_shapes(state: Any, path: str | Path) -> dict[str, torch.Size]:
         path: the checkpoint, for messages.
 
     Raises:
-        ValueError: when it is none, or a tensor is larger than what the file has of it (`expand`).
+        ValueError: when it is none, or a tensor is larger than what the file has of it (`expand`), or of another kind
+            than plain numbers.
     """
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f'{path} holds no weights of a network, which are tensors by their names.')
     for name, value in state.items():
+        if value.is_meta or value.is_quantized or value.is_complex():
+            kind = 'meta' if value.is_meta else str(value.dtype).removeprefix('torch.')
+            raise ValueError(f'{path} cannot be used: its {name} is a {kind} tensor; weights are plain numbers.')
         if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise ValueError(f'{path} cannot be used: it has {name} as {tuple(value.shape)}, but not as many values.')
     return {str(name): value.shape for name, value in state.items()}

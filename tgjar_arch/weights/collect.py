@@ -35,6 +35,12 @@ def collect(checkpoint: Path, averaged: bool = True, without_text: bool = False)
         raise FileNotFoundError(f'{net_g_file} takes captions, but its text encoder {net_t_file.name} is not there; '
                                 'copy it there, or give --without-text to restore without captions.')
     network_t, state_t, content, _ = _read(net_t_file, averaged)
+    if not isinstance(content.get('tokenizer'), str):
+        raise ValueError(f'{net_t_file} has no tokenizer, by which captions become words; only checkpoints that '
+                         'TGJARModel wrote can be exported. Or give --without-text to restore without captions.')
+    if not isinstance(content.get('max_words'), int):
+        raise ValueError(f'{net_t_file} does not say its max_words; only checkpoints that TGJARModel wrote can be '
+                         'exported. Or give --without-text to restore without captions.')
     return ExportedWeights(network_g, state_g, network_t, state_t, content['tokenizer'], content['max_words'])
 
 
@@ -66,10 +72,14 @@ def find_checkpoint(path: Path) -> Path:
 def _read(path: Path, averaged: bool) -> tuple[dict, dict, dict, nn.Module]:
     """Options, weights and content of a checkpoint, and the network without weights."""
     content = load_checkpoint(path)
-    if 'network' not in content:
+    if not isinstance(content.get('network'), str):
         raise ValueError(f'{path} does not say which network it is; only checkpoints that TGJARModel wrote can be '
                          'exported.')
-    state = content['params_ema'] if averaged and 'params_ema' in content else content['params']
+    key = 'params_ema' if averaged and 'params_ema' in content else 'params'
+    if key not in content:
+        raise ValueError(f'{path} has no weights under {key!r}; only checkpoints that TGJARModel wrote can be '
+                         'exported.')
+    state = content[key]
     try:
         network = with_text_norm_said(check_network(json.loads(content['network']), 'network'))
         net = check_fit(network, stored_shapes(state, path), 'network')

@@ -89,6 +89,7 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
     if weights.network_t is not None:
         if weights.tokenizer is None:
             raise ValueError('the weights have a text encoder, network_t, but no tokenizer.')
+        _max_words(str(weights.max_words))
         tensors |= {f'net_t.{key}': value for key, value in weights.state_t.items()}
         metadata |= {'network_t': json.dumps(weights.network_t), 'tokenizer': weights.tokenizer,
                      'max_words': str(weights.max_words)}
@@ -161,7 +162,8 @@ def _check_parts(network_g: dict[str, Any], shapes_g: Mapping[str, torch.Size], 
     Raises:
         ValueError: they do not fit.
     """
-    check_fit(network_g, shapes_g, 'network_g')
+    if hasattr(check_fit(network_g, shapes_g, 'network_g'), 'num_ids'):
+        raise ValueError(f'network_g is a {network_g["type"]}, which reads captions and restores no picture.')
     if network_t is None:
         return
     rows = getattr(check_fit(network_t, shapes_t, 'network_t'), 'num_ids', None)
