@@ -191,3 +191,20 @@ def test_a_folder_with_bad_files(tmp_path, weights, capsys):  # noqa: F811
     assert (out / 'a.png').stat().st_mtime_ns == stamp
     assert restore.main([*arguments, '--overwrite']) == 1
     assert (out / 'a.png').stat().st_mtime_ns > stamp
+
+
+def test_pictures_of_formats_that_are_never_read_are_counted_and_named(tmp_path, weights, capsys):  # noqa: F811
+    root = tmp_path / 'in'
+    jpegs(root, ['a.jpg', 'misnamed.jpg'])
+    (root / 'misnamed.jpg').rename(root / 'misnamed.tga')
+    picture().convert('L').save(root / 'grey.pgm')
+    picture().save(root / 'raw.tif')
+    (root / 'raw.tif').rename(root / 'raw.DNG')  # a raw file's content is TIFF, with a thumbnail
+    (root / 'drawing.psd').write_bytes(b'8BPS' + bytes(30))
+    (root / 'notes.doc').write_bytes(b'no picture')
+    assert restore.main(args_of(tmp_path, weights, '--better', 'copy')) == 0
+    captured = capsys.readouterr()
+    assert '2 restored' in captured.out and '1 copied' in captured.out and '2 left out, 0 failed' in captured.out
+    assert f'{root / "drawing.psd"} is a .psd file, a format that is not read here' in captured.err
+    assert f'{root / "raw.DNG"} is a .DNG file' in captured.err and 'notes.doc' not in captured.err
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a.png', 'grey.pgm', 'misnamed.tga.png']

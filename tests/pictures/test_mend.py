@@ -100,6 +100,14 @@ def test_transparency_stays_and_a_damaged_critical_chunk_is_no_small_fault(read)
         read(with_chunks(broken, BAD['checksum']), 'x.png')
 
 
+@pytest.mark.parametrize('data', [b'', b'\0\1'], ids=['empty', 'of a grey picture'])
+def test_a_transparency_of_the_wrong_length_is_passed_over(read, data):
+    content = saved(picture(), 'PNG')
+    photo = read(with_chunks(content, chunk(b'tRNS', data)), 'x.png')
+    assert unchanged(photo, content) and photo.alpha is None
+    assert photo.warnings == ('has chunks that are damaged or too large (tRNS), which are left out',)
+
+
 def test_a_mended_png_keeps_to_the_limit_of_pixels(read):
     content = with_chunks(saved(picture(), 'PNG'), BAD['checksum'])
     assert read(content, 'x.png', max_pixels=51 * 37).warnings

@@ -14,7 +14,7 @@ from tgjar_arch.atomic_file import MAX_NAME, atomic, fitting_name
 from tgjar_arch.jpeg.codec import encode
 from tgjar_arch.jpeg.segments import add_segments
 from tgjar_arch.pictures.captions import find_caption, is_caption
-from tgjar_arch.pictures.files import ALL_SUFFIXES, JPEG_SUFFIXES, list_images
+from tgjar_arch.pictures.files import ALL_SUFFIXES, JPEG_SUFFIXES, UNREAD_SUFFIXES, list_images
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.photo import Photo, read_photo
 from tgjar_arch.pictures.write import to_srgb, upright_exif
@@ -110,7 +110,7 @@ def plan(inputs: Sequence[Path], output: Path, on_odd: Callable[[Path, str], Non
             raise FileNotFoundError(f'{path} does not exist.')
     suffix = output.suffix.lower()
     is_file = suffix in JPEG_SUFFIXES and not output.is_dir()
-    if suffix in ALL_SUFFIXES and not is_file and not output.exists():
+    if suffix in (*ALL_SUFFIXES, *UNREAD_SUFFIXES, '.pdf') and not is_file and not output.exists():
         raise ValueError(f'{output}: results are JPEG files, not {suffix}; name a .jpg file, or make the folder '
                          'first if it is to be one.')
     if is_file and (len(inputs) > 1 or inputs[0].is_dir()):

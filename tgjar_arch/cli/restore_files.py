@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tgjar_arch.atomic_file import MAX_NAME, fitting_name
 from tgjar_arch.file_kind import oddity
-from tgjar_arch.pictures.files import ALL_SUFFIXES, JPEG_SUFFIXES, image_name, list_images
+from tgjar_arch.pictures.files import ALL_SUFFIXES, JPEG_SUFFIXES, UNREAD_SUFFIXES, image_name, list_images
 from tgjar_arch.pictures.write import FORMATS
 
 
@@ -83,7 +83,7 @@ def find_images(path: Path, output: Path) -> FoundImages:
             raise type(error)(f'the folder {path} cannot be read: {error.strerror}.')
         unreadable[Path(error.filename)] = f'the folder cannot be read: {error.strerror}'
 
-    names = sorted(list_images(path, failed, ALL_SUFFIXES, oddities.__setitem__, by_content=True))
+    names = sorted(list_images(path, failed, ALL_SUFFIXES + UNREAD_SUFFIXES, oddities.__setitem__, by_content=True))
     files = [file for file in (path / name for name in names) if not file.resolve().is_relative_to(results)]
     if not files:
         more = ''.join(f'; {place}: {why}' for place, why in {**unreadable, **oddities}.items())
@@ -98,7 +98,7 @@ def is_picture_name(output: Path) -> bool:
         ValueError: if it is named as a picture of a format that is not written.
     """
     suffix = output.suffix.lower()
-    if output.is_dir() or suffix not in FORMATS and suffix not in ALL_SUFFIXES:
+    if output.is_dir() or suffix not in (*FORMATS, *ALL_SUFFIXES, *UNREAD_SUFFIXES, '.pdf'):
         return False
     if suffix not in FORMATS:
         raise ValueError(f'{output}: results are written as {" ".join(FORMATS)}, not as {suffix}; name one of these, '

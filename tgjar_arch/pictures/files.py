@@ -10,8 +10,14 @@ from tgjar_arch.file_kind import oddity
 JPEG_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.jif', '.jfi', '.pjpeg', '.pjp', '.mpo')
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.jp2')
 # Pictures too, but not for training: some have no reader everywhere, and a GIF has 256 colours.
-OTHER_SUFFIXES = ('.avif', '.heic', '.heif', '.hif', '.gif', '.apng', '.jxl', '.j2k', '.jpx')
+OTHER_SUFFIXES = ('.avif', '.heic', '.heif', '.hif', '.gif', '.apng', '.jxl', '.j2k', '.jpx', '.j2c', '.jpc', '.jpf',
+                  '.pgm', '.pbm', '.pnm')
 ALL_SUFFIXES = IMAGE_SUFFIXES + OTHER_SUFFIXES
+# Never read, but pictures to whoever has them: the raw files of cameras, whose content is TIFF with a thumbnail, and
+# formats of drawing programs, games and rendering.
+UNREAD_SUFFIXES = ('.dng', '.cr2', '.cr3', '.nef', '.nrw', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw', '.psd',
+                   '.psb', '.xcf', '.svg', '.eps', '.tga', '.pcx', '.dib', '.ico', '.icns', '.sgi', '.dds', '.qoi',
+                   '.exr', '.hdr', '.pfm', '.pam', '.jxr', '.wdp')
 _SIGNATURES = re.compile(
     rb'\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*|\0\0\0\x0cjP|GIF8|....ftyp(avi|hei|hev|mif|msf)|'
     rb'\0\0\0\x0cJXL|\xff\x0a|P[1-6]\s', re.DOTALL)
@@ -26,6 +32,12 @@ def image_name(path: str) -> str:
 def is_picture_head(head: bytes) -> bool:
     """Whether the first 16 bytes of a file are those of a picture, of a kind that may or may not be readable here."""
     return _SIGNATURES.match(head) is not None
+
+
+def is_unread(path: str | os.PathLike[str], head: bytes) -> bool:
+    """Whether a file with these first 16 bytes is a picture of a format of `UNREAD_SUFFIXES`, and not misnamed."""
+    is_unread_name = os.fspath(path).lower().endswith(UNREAD_SUFFIXES)
+    return is_unread_name and (head.startswith((b'II*\0', b'MM\0*')) or not is_picture_head(head))
 
 
 def has_jpeg_content(path: Path) -> bool:

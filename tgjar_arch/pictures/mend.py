@@ -86,7 +86,7 @@ def without_bad_chunks(content: bytes, reopen: Reopen) -> tuple[bytes, str] | No
     """Return a PNG file without the chunks that Pillow stops at, and what was left out, in words; None if none helps.
 
     First those whose checksum is wrong and texts that are too large; if that does not help, every chunk that the pixels
-    do not need. Critical chunks stay as they are.
+    do not need; then a transparency of the wrong length too, which viewers pass over. Critical chunks stay.
 
     Args:
         content: the file.
@@ -101,7 +101,8 @@ def without_bad_chunks(content: bytes, reopen: Reopen) -> tuple[bytes, str] | No
 
     small = [is_extra(name) and (not is_sound or _is_large_text(name, data)) for name, data, is_sound in chunks]
     bare = [is_extra(name) and (name not in _PIXELS or not is_sound) for name, _, is_sound in chunks]
-    for left_out in (small, bare):
+    barest = [is_extra(name) for name, _, _ in chunks]
+    for left_out in (small, bare, barest):
         if not any(left_out):
             continue
         kept = [chunk for chunk, out in zip(chunks, left_out, strict=True) if not out]

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, PpmImagePlugin, Tiff
 from tgjar_arch.file_kind import oddity
 from tgjar_arch.jpeg.quality import estimate_quality
 from tgjar_arch.jpeg.tables import tables_as_stored
-from tgjar_arch.pictures.files import is_picture_head
+from tgjar_arch.pictures.files import is_picture_head, is_unread
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.mend import with_end_marker, without_bad_chunks
 from tgjar_arch.pictures.transparency import has_deep_key, keyed_alpha, low_bytes
@@ -158,6 +158,9 @@ def open_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, warn: Warn
         file.seek(0)
         if not head:
             raise ValueError(f'{path} is empty; get a complete copy of the file.')
+        if is_unread(path, head):
+            raise UnsupportedPicture(f'{path} is a {path.suffix} file, a format that is not read here; convert it to '
+                                     'PNG or JPEG.')
         try:
             image = _open(file)
         except MemoryError:
