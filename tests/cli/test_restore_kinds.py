@@ -46,8 +46,8 @@ def test_several_inputs(tmp_path, weights, capsys):  # noqa: F811
         restore.main(['-o', str(out)])
 
 
-@pytest.mark.parametrize('name', ['x.tiff', 'x.bmp', 'x.gif', 'x.AVIF', 'x.jp2', 'x.heic', 'x.tga', 'x.PSD', 'x.dng', 'x.pgm',
-                                  'x.pdf'])
+@pytest.mark.parametrize('name', ['x.tiff', 'x.bmp', 'x.gif', 'x.AVIF', 'x.jp2', 'x.heic', 'x.tga',
+                                  'x.PSD', 'x.dng', 'x.pgm', 'x.pdf'])
 def test_an_output_of_another_format_makes_no_folder(tmp_path, weights, capsys, name):  # noqa: F811
     jpegs(tmp_path / 'in', ['a.jpg'])
     source = str(tmp_path / 'in' / 'a.jpg')

@@ -4,9 +4,11 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.cli.test_restore import experiment, jpegs, tokenizer, weights  # noqa: F401  fixtures among them
 from tests.helpers.checkout import ROOT
@@ -117,3 +119,22 @@ def test_evaluate_prints_its_arrows(photos, tmp_path, monkeypatch, capfd) -> Non
                      '--qf', '5', '--quiet']) == 0
     assert 'PSNR ^' in out.buffer.getvalue().decode('cp1252').replace('(dB) ', '')
     assert '↑' in (tmp_path / 'out' / 'tables.md').read_text('utf-8')
+
+
+def test_pillows_warnings_do_not_reach_the_terminal(tmp_path, monkeypatch, capsys):
+    exif = b'Exif\0\0II*\0' + (8).to_bytes(4, 'little') + b'\1\0' + b'\x69\x87\4\0\1\0\0\0\x3f\x42\x0f\0' + bytes(4)
+    path = tmp_path / 'x.jpg'  # the place of its EXIF data lies behind the end of the file
+    Image.new('RGB', (16, 16), 'red').save(path, 'JPEG', exif=exif)
+
+    def read(argv):
+        with Image.open(path) as image:
+            image.getexif().get_ifd(0x8769)
+        return 0
+
+    with pytest.warns(UserWarning, match='Corrupt EXIF'):
+        read([])
+    monkeypatch.setattr(cli, '_run', read)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        assert cli.main(['restore']) == 0
+    assert not caught

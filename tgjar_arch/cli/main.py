@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 from tgjar_arch.cli.endings import endings
@@ -54,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: the command's own; 2 for an unknown command; 130 after Ctrl-C, and likewise 143 after TERM and
         129 after HUP; 1 if the command went well, but what it said could not be written, as on a full disk.
     """
-    with screens() as said:
+    with screens() as said, warnings.catch_warnings():
+        # Of odd EXIF data Pillow prints its own path and a line of its code; what matters is said per file.
+        warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
         code = _run(argv)
     return code or int(said.is_lost)
 
