@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,14 @@ from tgjar_arch.restoration.restorer import Restorer  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = app.Limits(max_pixels=100_000, max_qf=8)
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+
+
+def wait_until(page: Any, condition: str, arg: Any = None, seconds: float = 120) -> None:
+    """Wait for a condition in the page; playwright's own `wait_for_function` compiles text there, which it forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition, arg):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(50)
 
 
 @pytest.fixture(scope='module')
@@ -226,23 +235,23 @@ def test_in_a_browser(address: str, jpeg: str, tmp_path: Path) -> None:
         page.on('request', lambda request: asked.add(request.url))
         page.goto(address)
         page.set_input_files('#file input[type=file]', jpeg)
-        page.wait_for_function("document.querySelector('#caption textarea').value == 'a brown cat'")
-        page.wait_for_function("document.querySelectorAll('#slider img').length >= 2")
+        wait_until(page, "document.querySelector('#caption textarea').value == 'a brown cat'")
+        wait_until(page, "document.querySelectorAll('#slider img').length >= 2")
 
         def shown() -> list[str]:
             return [image.get_attribute('src') for image in page.query_selector_all('#slider img')]
 
         assert len(set(shown())) == 1
         page.click('#restore')
-        page.wait_for_function("document.querySelector('#note').innerText.includes('Restored with the caption')")
-        page.wait_for_function("new Set([...document.querySelectorAll('#slider img')].map(i => i.src)).size >= 2")
+        wait_until(page, "document.querySelector('#note').innerText.includes('Restored with the caption')")
+        wait_until(page, "new Set([...document.querySelectorAll('#slider img')].map(i => i.src)).size >= 2")
         with page.expect_download() as download:
             page.click('#result')
         with Image.open(download.value.path()) as result:
             assert result.size == (96, 96) and result.format == 'PNG'
         page.check('#twice input')
         page.click('#restore')
-        page.wait_for_function("document.querySelector('#note').innerText.includes('twice (self-ensemble)')")
+        wait_until(page, "document.querySelector('#note').innerText.includes('twice (self-ensemble)')")
         page.screenshot(path=tmp_path / 'page.png')
 
         page.reload()
@@ -250,7 +259,7 @@ def test_in_a_browser(address: str, jpeg: str, tmp_path: Path) -> None:
         page.wait_for_selector('text=/broken\\.jpg.*(truncated|broken)/')
         page.reload()
         page.click('text=a white cup of espresso')
-        page.wait_for_function("document.querySelector('#caption textarea').value.includes('espresso')")
+        wait_until(page, "document.querySelector('#caption textarea').value.includes('espresso')")
     outside = {url for url in asked if not url.startswith((address, 'data:', 'blob:'))}
     assert not outside
 
@@ -324,9 +333,9 @@ def test_foreign_text_and_sudden_ends_in_a_browser(photos, silent: tuple[int, li
             page.on('console', lambda line: refused.append(line.text) if 'Content Security' in line.text else None)
             page.goto(found)
             page.set_input_files('#file input[type=file]', file('bird.jpg', caption))
-            page.wait_for_function('text => document.querySelector("#caption textarea").value == text', arg=caption)
+            wait_until(page, 'text => document.querySelector("#caption textarea").value == text', arg=caption)
             page.click('#restore')
-            page.wait_for_function("document.querySelector('#note').innerText.includes('Restored with the caption')")
+            wait_until(page, "document.querySelector('#note').innerText.includes('Restored with the caption')")
             assert f'![](http://localhost:{port}/x), <img, ' in page.inner_text('#note')
             for name, size, said in ((f'{markup}.jpg', None, 'JPEG quality 1'), (f'{markup}e.jpg', 300, 'broken'),
                                      (f'{markup}.exe', None, 'none of the files'),
@@ -338,7 +347,7 @@ def test_foreign_text_and_sudden_ends_in_a_browser(photos, silent: tuple[int, li
             page.reload()
             picture = Image.effect_noise((1600, 1600), 40)
             page.set_input_files('#file input[type=file]', file('large.jpg'))
-            page.wait_for_function("document.querySelector('#facts').innerText.includes('1600 x 1600')")
+            wait_until(page, "document.querySelector('#facts').innerText.includes('1600 x 1600')")
             page.click('#restore')
             before = seconds_of_work(pid)
             while seconds_of_work(pid) < before + 3:  # it is at work
