@@ -25,8 +25,8 @@ def disk_fault(error: BaseException | None, is_writing: bool = False) -> str | N
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        code = getattr(error, 'errno', None)
-        if code is None and (found := _RUST.search(str(error))):
+        code = getattr(error, 'errno', None) or 0
+        if not code and (found := _RUST.search(str(error))):
             code = int(found[1])
         words = _WORDS.get(code) or (_NOT_ALLOWED if code in _FORBIDDEN and is_writing else None)
         if words is not None:
