@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from tgjar_arch.cli.main import main
+from tgjar_arch.registration import network_class
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint
 from tgjar_arch.weights.collect import collect
 from tgjar_arch.weights.file import ExportedWeights, read_weights, write_weights
 
-STATE_G, STATE_T = {'head.weight': torch.randn(2, 3)}, {'encoder.weight': torch.randn(4, 5)}
-NETWORK_G = {'text_norm': True, 'type': 'TGJARGenerator', 'num_feat': 8}
-NETWORK_T = {'type': 'LSTMTextEncoder', 'vocab_size': 4}
+NETWORK_G = {'text_norm': True, 'type': 'TGJARGenerator', 'num_feat': 8, 'num_block': 1, 'text_dim': 16}
+NETWORK_T = {'type': 'LSTMTextEncoder', 'vocab_size': 4, 'embed_dim': 8, 'text_dim': 16}
+STATE_G, STATE_T = (network_class(network['type'])(**{key: value for key, value in network.items() if key != 'type'}
+                                                   ).state_dict() for network in (NETWORK_G, NETWORK_T))
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def test_export_reads_back_what_unpack_wrote(exported: Path, tmp_path: Path,
     assert (again.network_g, again.network_t, again.max_words) == (NETWORK_G, NETWORK_T, 18)
     assert again.tokenizer == before.tokenizer == (tmp_path / 'start' / 'tokenizer.json').read_text(encoding='utf-8')
     assert torch.equal(again.state_g['head.weight'], STATE_G['head.weight'])
-    assert torch.equal(again.state_t['encoder.weight'], STATE_T['encoder.weight'])
+    assert all(torch.equal(again.state_t[key], value) for key, value in STATE_T.items())
     content = load_checkpoint(tmp_path / 'start' / 'net_g_latest.pth')
     assert torch.equal(content['params']['head.weight'], content['params_ema']['head.weight'])
 
