@@ -10,6 +10,7 @@ from basicsr.models import build_model
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch.utils.data import DataLoader
 
+from tgjar_arch.archs.generator_arch import TGJARGenerator
 from tgjar_arch.archs.hf_text_encoder_arch import HFTextEncoder
 from tgjar_arch.cli import export
 from tgjar_arch.models.encoders import text_encoder_options
@@ -18,6 +19,7 @@ from tgjar_arch.text.subword_tokenizer import HFTokenizer
 from tgjar_arch.text.tokenizer import load_tokenizer, tokenizer_from_json
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint
+from tgjar_arch.weights.file import ExportedWeights, write_weights
 
 WORDS = ['a', 'brown', 'cat', 'white', 'cup', 'of', 'coffee', 'woman', 'in', 'orange', 'space', 'suit', 'with', 'green']
 SIZES = {'hidden_size': 24, 'num_hidden_layers': 2, 'num_attention_heads': 2, 'intermediate_size': 32}
@@ -340,3 +342,47 @@ def test_training_export_and_restoration(folders, photos, tmp_path, name):
     frozen = build_model(deepcopy(opt)).net_t
     assert torch.equal(frozen.project_words.weight, model.net_t.project_words.weight)
     assert not any(p.requires_grad for p in frozen.parameters())
+
+
+# -------------------------------------------------------------------------------------------------------- weights file
+
+
+def foreign(folders, **changes):
+    """Weights of a tiny generator and BERT, of which a stranger changed something."""
+    net, tokenizer = make(folders, 'bert')
+    network_g = {'type': 'TGJARGenerator', 'num_feat': 8, 'num_block': 1, 'text_dim': changes.pop('text_dim', 16)}
+    net_g = TGJARGenerator(**{key: value for key, value in network_g.items() if key != 'type'})
+    return ExportedWeights(network_g, net_g.state_dict(), net.portable_options() | changes.pop('network_t', {}),
+                           net.state_dict(), **{'tokenizer': tokenizer.to_json(), 'max_words': 12} | changes)
+
+
+def test_what_does_not_fit_the_text_encoder_is_found_before_the_first_picture(folders, tmp_path, monkeypatch):
+    file = tmp_path / 'w.safetensors'
+    write_weights(file, foreign(folders))
+    assert Restorer.from_pretrained(file, 'cpu').encode(['a cat']).words.shape == (1, 16, 12)
+    for weights, said in ((foreign(folders, max_words=1000), 'captions have T = 1000 tokens'),
+                          (foreign(folders, max_words=2), 'max_words 2 leaves no room for a word'),
+                          (foreign(folders, text_dim=24), 'has text_dim 16, but the generator 24')):
+        write_weights(file, weights)
+        with pytest.raises(ValueError, match=rf'w\.safetensors does not fit the networks it names: .*{said}') as caught:
+            Restorer.from_pretrained(file, 'cpu')
+        assert '\n' not in str(caught.value)
+    tokenizer = json.loads(foreign(folders).tokenizer)
+    tokenizer['model']['vocab']['zebra'] = 99
+    with pytest.raises(ValueError, match='has the id 99, but the text encoder reads'):
+        write_weights(file, foreign(folders, tokenizer=json.dumps(tokenizer)))
+
+
+def test_a_panic_at_a_caption_is_one_line(folders, monkeypatch):
+    class Panic(BaseException):
+        """As pyo3's, which is no `Exception`."""
+
+    def panic(self, caption):
+        raise Panic('index out of bounds\nat lib.rs')
+
+    restorer = Restorer(foreign(folders), 'cpu')
+    monkeypatch.setattr(HFTokenizer, 'encode', panic)
+    for use in (lambda: restorer.encode(['a cat']), lambda: Restorer(foreign(folders), 'cpu')):
+        with pytest.raises(ValueError, match=r'the tokenizer of the weights cannot read the caption .* \(index out of '
+                                             r'bounds at lib.rs\)'):
+            use()

@@ -311,3 +311,30 @@ def test_what_does_not_fit_is_named_at_the_start(opt, change, message):
     change(opt)
     with pytest.raises(ValueError, match=message):
         make(opt)
+
+
+class Evil:
+    """Its unpickling would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), 'w')
+
+
+@pytest.mark.parametrize('label', ['t', 'i'])
+def test_a_checkpoint_with_code_is_refused(opt, tmp_path, label, monkeypatch):
+    """Whatever torch.load does by itself: versions before 2.6 unpickle."""
+    torch.save({'params': Evil(tmp_path / 'written')}, tmp_path / 'evil.pth')
+    opt['path'][f'pretrain_network_{label}'] = str(tmp_path / 'evil.pth')
+    original, given = torch.load, []
+
+    def load(*arguments, **options):
+        given.append(options.get('weights_only'))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(torch, 'load', load)
+    with pytest.raises(ValueError, match='evil.pth is refused: it holds more than tensors and plain containers'):
+        build_model(deepcopy(opt))
+    assert given == [True] and not (tmp_path / 'written').exists()

@@ -24,7 +24,8 @@ methods:
   FBCNN=results/.../cub_qf1     a folder of restored pictures, named like the originals (BasicSR's suffix may follow)
   TGJAR=tgjar_cub.safetensors   weights of `tgjar export`; the captions are those beside the originals
   TGJAR=tgjar_universal         weights that come with tgjar, by name (`tgjar doctor` lists them)
-  EDSR=options/baselines/test_edsr_cub.yml   a test option file: its networks and weights
+  EDSR=options/baselines/test_edsr_cub.yml   a test option file: its networks and weights. An option file is a program
+                                that runs when it is read: take none from people you do not trust
   {qf} in a path stands for the quality factor; or name each: TGJAR@1=first.safetensors, TGJAR@5=second.safetensors
 
 Exit code: 0 everything was measured, 1 something was left out and is listed, 2 nothing could be started."""

@@ -50,9 +50,12 @@ def _parser(command: str) -> argparse.ArgumentParser:
     description = "BasicSR's tester: writes results/NAME into the working directory."
     if command == 'train':
         description = "BasicSR's trainer: writes experiments/NAME and tb_logger/NAME into the working directory."
+    description += (' An option file is a program, whose Python tags run when it is read: take none from people you do '
+                    'not trust. Weights files (.safetensors) are not.')
     parser = argparse.ArgumentParser(prog=f'tgjar {command}', description=description)
     parser.add_argument('-opt', required=True, metavar='FILE',
-                        help='option file: a path, or the name of one that comes with the package')
+                        help='option file, from people you trust: a path, or the name of one that comes with the '
+                             'package')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
                         help='pytorch under torchrun, which starts '
                         f'`-m tgjar_arch {command} -opt FILE --launcher pytorch`')
