@@ -96,7 +96,8 @@ def _image_options(network: str, file: Path) -> dict[str, Any]:
 
 def _build(options: dict[str, Any], content: dict[str, Any], file: Path) -> nn.Module:
     try:
-        check_fit(options, stored_shapes(content.get('params'), file), options['type'])
+        check_fit(options, stored_shapes(content.get('params'), file),
+                  'network_i' if options['type'] == _IMAGE_ENCODER else 'network_t')
         return build(options, content['params'])
     except (ValueError, RuntimeError) as error:
         raise ValueError(f'{file} does not fit the network that it names: {" ".join(str(error).split())}') from error
