@@ -8,6 +8,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -31,8 +32,10 @@ from tgjar_arch.text.caption_files import (
 from tgjar_arch.text.cleaning import clean
 from tgjar_arch.text.encodings import decode_utf_16
 from tgjar_arch.text.escaping import one_line
+from tgjar_arch.text.limits import MAX_CAPTION
 
 MAX_XMP_BYTES = 1_000_000
+_MOST_BYTES = 4 * (MAX_CAPTION + 1)  # in any encoding one character more than is kept, or more
 _PNG_KEYS = ('description', 'caption', 'comment')  # of PNG's text chunks, in this order; case does not count
 # What programs and cameras write where a caption belongs; as a whole, so that "a DIGITAL CAMERA on a table" is kept.
 _BOILERPLATE = re.compile('|'.join([
@@ -86,6 +89,10 @@ def is_caption(text: str) -> bool:
 
 def decode(content: bytes) -> str:
     """Return the text of bytes in UTF-16, UTF-8, else Windows-1252, which has Latin-1's letters; '' for no text."""
+    if len(content) > _MOST_BYTES:
+        content = content[:_MOST_BYTES]
+        with suppress(UnicodeDecodeError):  # without the beginning of a character at the end
+            content = content[:codecs.utf_8_decode(content, 'strict', False)[1]]
     if (wide := decode_utf_16(content)) is not None:
         content = wide.strip('\0').encode('utf-8', 'replace')
     content = content.strip(b'\0')
@@ -97,7 +104,8 @@ def decode(content: bytes) -> str:
     return '' if binary else text
 
 
-def own_captions(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[FoundCaption]:
+def own_captions(path: str | os.PathLike, max_pixels: int = MAX_PIXELS,
+                 tell: Tell = lambda misfit: None) -> Iterator[FoundCaption]:
     """Yield the captions in an image file, those that count first before others.
 
     JPEG comments, XMP dc:description, EXIF ImageDescription and XPComment (of Windows), IPTC Caption-Abstract, PNG
@@ -106,6 +114,7 @@ def own_captions(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Itera
     Args:
         path: JPEG, PNG, WebP or TIFF file.
         max_pixels: refuse an image with more, as `read_photo`: PNG's texts may stand behind the pixels.
+        tell: called with a text that is longer than `tgjar_arch.text.limits` says, and is cut.
 
     Raises:
         OSError: when there is no such file, or it cannot be read.
@@ -115,7 +124,9 @@ def own_captions(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Itera
         if image.format == 'PNG':
             image = load(image, path)
         for text, source in _texts(image):
-            text = clean(text)
+            if len(text) > MAX_CAPTION:
+                tell(Misfit(Path(path), f'its {source} is cut after {MAX_CAPTION:,} characters'))
+            text = clean(text[:MAX_CAPTION])
             written = source not in ('EXIF description', 'XMP description') or text not in _CAMERA_DEFAULTS
             if written and is_caption(text):
                 yield FoundCaption(text, source)
@@ -135,11 +146,11 @@ def _texts(image: Image.Image) -> Iterator[tuple[str, str]]:
         yield xmp_description(xmp), 'XMP description'
     description, comment = (_exif_tag(image, tag) for tag in (ExifTags.Base.ImageDescription, ExifTags.Base.XPComment))
     if isinstance(description, str):
-        description = description.encode('latin-1', 'replace')  # which Pillow has decoded it from
+        description = description[:_MOST_BYTES + 1].encode('latin-1', 'replace')  # which Pillow has decoded it from
     if isinstance(description, bytes):
         yield decode(description), 'EXIF description'
     if isinstance(comment, bytes):
-        yield comment.decode('utf-16-le', 'replace').strip('\0'), 'EXIF XPComment'
+        yield comment[:2 * (MAX_CAPTION + 1)].decode('utf-16-le', 'replace').strip('\0'), 'EXIF XPComment'
     iptc = _iptc(image)
     if _IPTC_CAPTION in iptc:
         yield iptc[_IPTC_CAPTION], 'IPTC caption'
@@ -283,9 +294,9 @@ def find_caption(path: str | os.PathLike, caption: str | None = None, root: str 
     """
     path = Path(path)
     if caption is not None:
-        return FoundCaption(clean(caption), '--caption')
+        return FoundCaption(clean(caption[:MAX_CAPTION]), '--caption')
     try:
-        own = next(own_captions(path, max_pixels), FoundCaption('', 'none'))
+        own = next(own_captions(path, max_pixels, tell), FoundCaption('', 'none'))
     except (OSError, ValueError):
         own = FoundCaption('', 'none')
     if own.text and not is_title(own):
@@ -295,7 +306,7 @@ def find_caption(path: str | os.PathLike, caption: str | None = None, root: str 
         beside = _in_metadata(path, root, tell)
     if beside.text or own.text:
         return beside if beside.text else own
-    if auto is not None and (text := clean(auto(path))):
+    if auto is not None and (text := clean(auto(path)[:MAX_CAPTION])):
         return FoundCaption(text, 'captioner')
     return FoundCaption('', 'none')
 

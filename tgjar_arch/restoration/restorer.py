@@ -31,6 +31,7 @@ from tgjar_arch.restoration.tiling import (
 )
 from tgjar_arch.text.cleaning import clean
 from tgjar_arch.text.features import TextFeatures
+from tgjar_arch.text.limits import MAX_CAPTION
 from tgjar_arch.text.tokenizer import Tokenizer, tokenizer_from_json
 from tgjar_arch.text.tokenizer_check import native_errors
 from tgjar_arch.text.word_tokenizer import WordTokenizer
@@ -178,7 +179,7 @@ class Restorer:
         if self.net_t is None or not self.takes_text:
             return None
         # Cleaned: bytes that are no UTF-8 reach Python as lone surrogates, which no tokenizer takes.
-        padded = [self.tokenizer.pad(self._ids_of(clean(caption)), self.max_words) for caption in captions]
+        padded = [self.tokenizer.pad(self._ids_of(clean(caption[:MAX_CAPTION])), self.max_words) for caption in captions]
         ids, mask = (torch.stack(part) for part in zip(*padded, strict=True))
         with torch.no_grad():  # the mask stays: an LSTM wants the lengths on the CPU
             return self.net_t(ids.to(self.device), mask)

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 from tgjar_arch.file_kind import oddity
 from tgjar_arch.text.encodings import UNKNOWN, decode_text
+from tgjar_arch.text.limits import MAX_CAPTION, MAX_CAPTIONS, MAX_METADATA, MAX_TEXT_FILE
 
 METADATA = 'metadata.jsonl'
 METADATA_FILES = (METADATA, 'metadata.csv')  # where both name an image, the first counts
 CAPTION_KEYS = ('captions', 'text', 'caption')  # the first that is not empty counts
 _SIDECAR = '.txt'
+_GREATEST_CLASS = 2**31 - 1
 _LMDB_INDEX = 'meta_info.txt'  # BasicSR's, in every lmdb
 _UNREAD = re.compile(r'(metadata|captions?)([-_ .].*)?\.(jsonl?|csv|tsv|parquet|xlsx?|txt)|.+\.caption', re.IGNORECASE)
 
@@ -65,9 +67,30 @@ def _lines(text: str) -> list[str]:
     return [line.lstrip('\ufeff') for line in text.split('\n' if '\n' in text else '\r')]
 
 
-def _clean(captions: Sequence[str]) -> list[str]:
-    # The public CUB captions contain undecodable bytes; AttnGAN makes them a space too.
-    return [text for text in (caption.replace('\ufffd', ' ').strip() for caption in captions) if text]
+def _read(path: Path, limit: int) -> tuple[bytes, bool]:
+    """The first bytes of a file, and whether it has more than `limit`."""
+    with open(path, 'rb') as file:
+        content = file.read(limit + 1)
+    return content[:limit], len(content) > limit
+
+
+def _clean(captions: Sequence[str], shortened: set[str]) -> list[str]:
+    """Captions without blank ones, at most `MAX_CAPTIONS` of at most `MAX_CAPTION` characters.
+
+    Args:
+        captions: as they were read.
+        shortened: gets why some were left out or cut.
+    """
+    if len(captions) > MAX_CAPTIONS:
+        shortened.add(f'of more than {MAX_CAPTIONS:,} captions of one image the first are taken')
+    kept = []
+    for caption in captions[:MAX_CAPTIONS]:
+        if len(caption) > MAX_CAPTION:
+            shortened.add(f'captions are cut after {MAX_CAPTION:,} characters')
+        # The public CUB captions contain undecodable bytes; AttnGAN makes them a space too.
+        if text := caption[:MAX_CAPTION].replace('\ufffd', ' ').strip():
+            kept.append(text)
+    return kept
 
 
 def read_caption_file(path: str | os.PathLike[str], tell: Tell = _silent) -> list[str]:
@@ -75,16 +98,24 @@ def read_caption_file(path: str | os.PathLike[str], tell: Tell = _silent) -> lis
 
     Args:
         path: a text in UTF-8, with or without a byte order mark, or in UTF-16. Undecodable bytes become spaces.
-        tell: called if bytes are undecodable, or if the encoding cannot be told, which is no caption; also if `path` is
-            no regular file.
+        tell: called if bytes are undecodable, or if the encoding cannot be told, which is no caption; if `path` is no
+            regular file; or if the text is longer than `tgjar_arch.text.limits` says and is cut.
     """
+    path = Path(path)
     if odd := oddity(path):
-        tell(Misfit(Path(path), f'not read, it is {odd}'))
+        tell(Misfit(path, f'not read, it is {odd}'))
         return []
-    text, problem = decode_text(Path(path).read_bytes())
+    content, longer = _read(path, MAX_TEXT_FILE)
+    text, problem = decode_text(content)
     if problem:
-        tell(Misfit(Path(path), problem))
-    return _clean(_lines(text))
+        tell(Misfit(path, problem))
+    if longer:
+        tell(Misfit(path, f'only the first {MAX_TEXT_FILE:,} bytes are read, for captions are short'))
+    shortened: set[str] = set()
+    captions = _clean([line for line in _lines(text) if line.strip()], shortened)
+    for why in sorted(shortened):
+        tell(Misfit(path, why))
+    return captions
 
 
 def read_metadata(path: str | os.PathLike[str], tell: Tell = _silent, strict: bool = True,
@@ -102,34 +133,45 @@ def read_metadata(path: str | os.PathLike[str], tell: Tell = _silent, strict: bo
         strict: raise an error at a line of JSON that is not like this; otherwise it is left out and told.
 
     Raises:
-        ValueError: with `strict`, when a line of JSON is not like this, with its number, or the encoding cannot be
-            told.
+        ValueError: with `strict`, when a line of JSON is not like this, with its number, the encoding cannot be told, or
+            the file is too large.
     """
     path = Path(path)
     if odd := oddity(path):
         tell(Misfit(path, f'not read, it is {odd}'))
         return
-    text, problem = decode_text(path.read_bytes())
+    content, longer = _read(path, MAX_METADATA)
+    if longer:
+        why = f'has more than {MAX_METADATA:,} bytes; split it over folders'
+        if strict:
+            raise ValueError(f'{path}: {why}.')
+        tell(Misfit(path, f'not read, it {why}'))
+        return
+    text, problem = decode_text(content)
     is_table = path.suffix.lower() in ('.csv', '.tsv')
     if problem == UNKNOWN and not is_table and strict:
         raise ValueError(f'{path}: {problem}.')
     if problem:
         tell(Misfit(path, problem))
     keys: set[str] = set()
+    shortened: set[str] = set()
     for name, record, class_id in _rows(path, text, tell) if is_table else _records(path, text, tell, strict):
         keys |= record.keys()
-        yield name, _captions(record), class_id
+        yield name, _captions(record, shortened), class_id
+    for why in sorted(shortened):
+        tell(Misfit(path, why))
     if keys and not keys & {*CAPTION_KEYS, 'class_id'}:
         others = ', '.join(sorted(keys - {'file_name'})) or 'nothing else'
         tell(Misfit(path, f'no captions; expected one of {", ".join(CAPTION_KEYS)} beside file_name, but got {others}'))
 
 
-def _captions(record: Mapping[str, object]) -> list[str]:
+def _captions(record: Mapping[str, object], shortened: set[str]) -> list[str]:
     for key in CAPTION_KEYS:
         value = record.get(key)
         if isinstance(value, str):
             value = [value]
-        if isinstance(value, list) and (found := _clean([item for item in value if isinstance(item, str)])):
+        if isinstance(value, list) and (
+                found := _clean([item for item in value if isinstance(item, str)], shortened)):
             return found
     return []
 
@@ -161,7 +203,9 @@ def _record(line: str) -> dict[str, Any]:
     """
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
+    except RecursionError as error:
+        raise ValueError('lists or objects are nested too deeply') from error
+    except ValueError as error:  # also of a number of thousands of digits
         array = line.lstrip().startswith('[')
         raise ValueError('a JSON array; write one object a line instead' if array else f'not JSON ({error})') from error
     if not isinstance(record, dict) or not isinstance(record.get('file_name'), str):
@@ -169,11 +213,19 @@ def _record(line: str) -> dict[str, Any]:
     for key in CAPTION_KEYS:
         value = record.get(key)
         if not (value is None or isinstance(value, str) or _are_strings(value)):
-            raise ValueError(f'"{key}" must be a list of strings, not {str(value)[:80]}')
+            raise ValueError(f'"{key}" must be a list of strings, not {_shown(value)}')
     class_id = record.get('class_id', -1)
-    if isinstance(class_id, bool) or not isinstance(class_id, int):
-        raise ValueError(f'"class_id" must be a whole number, but is {class_id!r}')
+    if isinstance(class_id, bool) or not isinstance(class_id, int) or abs(class_id) > _GREATEST_CLASS:
+        raise ValueError(f'"class_id" must be a whole number up to {_GREATEST_CLASS:,}, but is {_shown(class_id)}')
     return record
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value, for messages."""
+    try:
+        return repr(value)[:80]
+    except (ValueError, RecursionError):  # a number of thousands of digits, or deep lists
+        return f'a {type(value).__name__}'
 
 
 def _are_strings(value: object) -> bool:
@@ -205,8 +257,11 @@ def _rows(path: Path, text: str, tell: Tell) -> Iterator[tuple[str, dict[str, ob
             class_id, number = -1, str(record.get('class_id', '')).strip()
             if number:
                 try:
-                    class_id = int(number)
+                    class_id = int(number[:20])
                 except ValueError:
+                    odd_classes.append(number)
+                if abs(class_id) > _GREATEST_CLASS:
+                    class_id = -1
                     odd_classes.append(number)
             yield name, record, class_id
     except csv.Error as error:
@@ -234,7 +289,7 @@ def _cell(text: str) -> list[str]:
     if text.lstrip().startswith('['):
         try:
             value = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return [text]
         if _are_strings(value):
             return list(value)

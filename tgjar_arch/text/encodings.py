@@ -6,6 +6,8 @@ import codecs
 import unicodedata
 from typing import NamedTuple
 
+from tgjar_arch.text.limits import JUDGED
+
 SPACES = 'bytes that are not UTF-8 become spaces; save it as UTF-8'
 UNKNOWN = 'not read, its encoding is neither UTF-8 nor UTF-16; save it as UTF-8'
 
@@ -37,8 +39,8 @@ def decode_utf_16(content: bytes) -> str | None:
             return content[len(mark):].decode(encoding, errors='replace')
     if len(content) % 2:
         return None
-    while content.endswith(b'\0\0'):  # which ends a text, or pads it
-        content = content[:-2]
+    padding = len(content) - len(content.rstrip(b'\0'))  # which ends a text, or fills it up
+    content = content[:len(content) - padding // 2 * 2]
     if b'\0' not in content:
         return None
     if 4 * content.count(b'\0') < len(content) and _reads_as_utf_8(content):
@@ -49,8 +51,9 @@ def decode_utf_16(content: bytes) -> str | None:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if not any(_is_control(character) or unicodedata.category(character) in _NO_TEXT for character in text):
-            found.append((sum(character.isascii() for character in text), text))
+        head = text[:JUDGED]
+        if not any(_is_control(character) or unicodedata.category(character) in _NO_TEXT for character in head):
+            found.append((sum(character.isascii() for character in head), text))
     found.sort(reverse=True)
     # ASCII in the wrong byte order is Chinese, but not the other way round.
     return found[0][1] if found and found[0][0] and (len(found) == 1 or found[0][0] > found[1][0]) else None
@@ -58,7 +61,7 @@ def decode_utf_16(content: bytes) -> str | None:
 
 def _reads_as_utf_8(content: bytes) -> bool:
     try:
-        return _is_readable(content.decode())
+        return _is_readable(content.decode()[:JUDGED])
     except UnicodeDecodeError:
         return False
 
@@ -76,8 +79,14 @@ def decode_text(content: bytes) -> Decoded:
     """
     if (wide := decode_utf_16(content)) is not None:
         return Decoded(wide.lstrip('\ufeff'))
-    text = content.decode('utf-8', errors='replace').lstrip('\ufeff')
-    bad = text.count('\ufffd') - content.count('\ufffd'.encode())
-    if not _is_readable(text, bad):
+    head, bad = _decoded_utf_8(content[:JUDGED])
+    if not _is_readable(head, bad):
         return Decoded('', UNKNOWN)
+    text, bad = _decoded_utf_8(content)
     return Decoded(text, SPACES if bad else '')
+
+
+def _decoded_utf_8(content: bytes) -> tuple[str, int]:
+    """The text, and how many bytes of it are not UTF-8."""
+    text = content.decode('utf-8', errors='replace').lstrip('\ufeff')
+    return text, text.count('\ufffd') - content.count('\ufffd'.encode())
