@@ -1,6 +1,6 @@
 # Needs Python 3.11 or 3.12, pip and make; everything else goes into .venv, made once and reused.
 # Variables: PYTHON (the interpreter .venv is made with), VENV, JOBS (processes of test, 2 unless given), ARGS (added to the
-# command of test, docs, demo and demo-train), INFERENCE and TRAINING (to those of bench).
+# command of test, docs, demo and demo-train), INFERENCE and TRAINING (to those of bench), FUZZ_SECONDS (of fuzz, 300).
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,9 +10,10 @@ PENDING := $(VENV)/.tgjar-setup-pending
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
 ARGS ?=
+FUZZ_SECONDS ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-train test lint docs docs-serve bench clean
+.PHONY: help setup demo demo-train test fuzz lint docs docs-serve bench clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv] [ARGS=...]'
@@ -28,6 +29,9 @@ demo-train: $(STAMP)  ## the same with a small model trained on them before (CPU
 
 test: $(STAMP)  ## run the tests (at most 10 minutes on 2 cores); ARGS="-m 'not slow'" leaves out the long ones
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
+
+fuzz: $(STAMP)  ## try files that nobody would make, for FUZZ_SECONDS (300); a short run of it is among the tests
+	FUZZ_SECONDS=$(FUZZ_SECONDS) OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 lint: $(STAMP)  ## check style with ruff and types with mypy (the first time some minutes)
 	$(BIN)/python -m ruff check .

@@ -83,7 +83,7 @@ setup(
         'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'mypy>=2.0', 'types-PyYAML>=6.0', 'types-tqdm>=4.67',
                 'spandrel>=0.4', 'torchmetrics>=1.8', 'torch-fidelity>=0.3', 'onnx>=1.18', 'onnxruntime>=1.20',
                 'onnxscript>=0.5', 'matplotlib>=3.8', 'gradio>=6.0', 'playwright>=1.40',
-                'jsonschema>=4.18',
+                'jsonschema>=4.18', 'hypothesis>=6.100',
                 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
         'app': ['gradio>=6.0'],
         # torch: the exporter through torch.export, with sizes left free

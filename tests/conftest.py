@@ -51,10 +51,12 @@ def deterministic() -> None:
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """Records of BasicSR's logger, which does not propagate."""
     logger = logging.getLogger('basicsr')
+    propagates, logger.propagate = logger.propagate, False  # True until BasicSR has set it up: each record came twice
     logger.addHandler(caplog.handler)
     with caplog.at_level(logging.INFO, logger='basicsr'):
         yield caplog
     logger.removeHandler(caplog.handler)
+    logger.propagate = propagates
 
 
 @pytest.fixture

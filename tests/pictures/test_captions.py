@@ -17,7 +17,7 @@ from tgjar_arch.text.caption_files import Misfit
 from tgjar_arch.text.cleaning import clean
 from tgjar_arch.text.encodings import SPACES, UNKNOWN
 
-LONG = ' '.join(f'"word{k}" & <tag> 🐦' for k in range(1000))  # 3,000 words
+LONG = ' '.join(f'"word{k}" & <tag> 🐦' for k in range(450))  # 1,350 words
 
 
 @pytest.fixture
