@@ -148,7 +148,7 @@ STEPS = [None, {}, {'type': 'Lowercase'}, {'type': 'Replace', 'pattern': {'Strin
          {'type': 'Sequence', 'normalizers': []}, {'type': 'BertProcessing', 'sep': ['x', 3], 'cls': ['a', 9]}]
 MODELS = [{'type': 'WordPiece', 'unk_token': 'a', 'continuing_subword_prefix': '##', 'max_input_chars_per_word': 100,
            'vocab': {'a': 0, '##b': 1}},
-          {'type': 'BPE', 'unk_token': None, 'continuing_subword_prefix': 'abcdefgh', 'vocab': {'a': 0, 'b': 1, 'ab': 2},
+          {'type': 'BPE', 'unk_token': None, 'continuing_subword_prefix': 'abcdef', 'vocab': {'a': 0, 'b': 1, 'ab': 2},
            'merges': [['a', 'b']]},
           {'type': 'BPE', 'unk_token': None, 'vocab': {'a': 0, 'b': 1, 'ab': 2}, 'merges': [['a', 'b']]},
           {'type': 'Unigram', 'unk_id': None, 'vocab': [['a', -1.0]]}]

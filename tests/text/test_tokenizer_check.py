@@ -99,7 +99,7 @@ TOKEN = {'id': 2, 'content': 'zebra', 'single_word': False, 'lstrip': False, 'rs
     (words(truncation={'max_length': 1, 'stride': 5, 'strategy': 'LongestFirst', 'direction': 'Right'}),
      'it has truncation'),  # a panic at the first caption
     (words(padding={'pad_id': 500}), 'it has padding'),
-    (words(normalizer=replace('a', 'aa', 18)), "18 steps, more than 16"),
+    (words(normalizer=replace('a', 'aa', 18)), '18 steps, more than 16'),
     (words(normalizer=replace('a', 'aa')), "replaces 'a' by a longer text"),
     (words(normalizer=replace('', 'x')), 'must be a text'),
     (words(normalizer=replace('(a+)+$', 'x', kind='Regex')), 'regular expression .* weights files do not hold'),

@@ -179,7 +179,8 @@ class Restorer:
         if self.net_t is None or not self.takes_text:
             return None
         # Cleaned: bytes that are no UTF-8 reach Python as lone surrogates, which no tokenizer takes.
-        padded = [self.tokenizer.pad(self._ids_of(clean(caption[:MAX_CAPTION])), self.max_words) for caption in captions]
+        padded = [self.tokenizer.pad(self._ids_of(clean(caption[:MAX_CAPTION])), self.max_words)
+                  for caption in captions]
         ids, mask = (torch.stack(part) for part in zip(*padded, strict=True))
         with torch.no_grad():  # the mask stays: an LSTM wants the lengths on the CPU
             return self.net_t(ids.to(self.device), mask)

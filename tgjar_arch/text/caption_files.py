@@ -133,8 +133,8 @@ def read_metadata(path: str | os.PathLike[str], tell: Tell = _silent, strict: bo
         strict: raise an error at a line of JSON that is not like this; otherwise it is left out and told.
 
     Raises:
-        ValueError: with `strict`, when a line of JSON is not like this, with its number, the encoding cannot be told, or
-            the file is too large.
+        ValueError: with `strict`, when a line of JSON is not like this, with its number, the encoding cannot be told,
+            or the file is too large.
     """
     path = Path(path)
     if odd := oddity(path):

@@ -24,7 +24,7 @@ PATTERNS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",  # Qwen 3  # noqa: E501
 )
 MODELS = ('WordLevel', 'WordPiece', 'BPE')
-# Steps by their kind -> their settings and what these may be: types, or a tuple of values. `Sequence` has lists of steps.
+# Steps by their kind -> their settings and what these may be, types or values. A `Sequence` has a list of steps.
 _TEXT, _FLAG, _MAYBE = (str,), (bool,), (bool, type(None))
 NORMALIZERS: dict[str, dict[str, tuple]] = {
     'Lowercase': {}, 'NFC': {}, 'NFD': {}, 'NFKC': {}, 'NFKD': {}, 'StripAccents': {}, 'ByteLevel': {},
@@ -129,7 +129,7 @@ def _check_model(model: dict[str, Any]) -> dict[str, int]:
         raise ValueError(f'its unknown token {str(unknown)[:40]!r} is not in its vocabulary')
     if kind == 'WordPiece':
         longest = model.get('max_input_chars_per_word')
-        if not _is_id(longest) or longest > _LONGEST_WORD:
+        if not isinstance(longest, int) or not 0 <= longest <= _LONGEST_WORD:
             raise ValueError(f'max_input_chars_per_word must be a whole number up to {_LONGEST_WORD}')
     if kind == 'BPE':
         _check_merges(model, vocab)

@@ -1,8 +1,9 @@
 """Networks that a file names: compared with its tensors before they cost memory, then built.
 
-A file of 150 bytes can name a network of ten million blocks. `check_fit` therefore builds a network without storage first
-(PyTorch's meta device), stops as soon as it has more parts than the file could fill, and compares names and shapes. The
-few networks that cannot be built there (they ask for values) are built with storage, but stopped at the file's size too.
+A file of 150 bytes can name a network of ten million blocks. `check_fit` therefore builds a network without storage
+first (PyTorch's meta device), stops as soon as it has more parts than the file could fill, and compares names and
+shapes. The few networks that cannot be built there (they ask for values) are built with storage, but stopped at the
+file's size too.
 """
 
 from __future__ import annotations
