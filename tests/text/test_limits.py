@@ -59,8 +59,10 @@ def test_short_texts_are_read_as_before(folder):
 ])
 def test_what_is_no_sensible_json_is_named_with_its_line(folder, line, said):
     (folder / 'metadata.jsonl').write_text('{"file_name": "a.jpg", "text": "a bird"}\n' + line)
-    for read in (lambda: list(read_metadata(folder / 'metadata.jsonl')), lambda: find_caption(folder / 'a.jpg'),
-                 lambda: read_captions(folder), lambda: list(iter_captions(folder))):
+    told = []
+    assert find_caption(folder / 'a.jpg', tell=told.append).text == 'a bird'  # one line costs only itself
+    assert [misfit.why.startswith(f'line 2: {said}') for misfit in told] == [True]
+    for read in (lambda: list(read_metadata(folder / 'metadata.jsonl')), lambda: read_captions(folder), lambda: list(iter_captions(folder))):
         with pytest.raises(ValueError, match=f'metadata.jsonl, line 2: {said}') as caught:
             read()
         assert '\n' not in str(caught.value) and len(str(caught.value)) < 400
