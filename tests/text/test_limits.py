@@ -62,7 +62,8 @@ def test_what_is_no_sensible_json_is_named_with_its_line(folder, line, said):
     told = []
     assert find_caption(folder / 'a.jpg', tell=told.append).text == 'a bird'  # one line costs only itself
     assert [misfit.why.startswith(f'line 2: {said}') for misfit in told] == [True]
-    for read in (lambda: list(read_metadata(folder / 'metadata.jsonl')), lambda: read_captions(folder), lambda: list(iter_captions(folder))):
+    for read in (lambda: list(read_metadata(folder / 'metadata.jsonl')), lambda: read_captions(folder),
+                 lambda: list(iter_captions(folder))):
         with pytest.raises(ValueError, match=f'metadata.jsonl, line 2: {said}') as caught:
             read()
         assert '\n' not in str(caught.value) and len(str(caught.value)) < 400
