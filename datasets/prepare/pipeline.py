@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from tgjar_arch.atomic_file import atomic
 from tgjar_arch.datasets.prepare.formats import FORMATS
+from tgjar_arch.file_kind import oddity
 from tgjar_arch.jpeg.codec import is_cut_short
 from tgjar_arch.text.caption_files import METADATA
 
@@ -123,9 +124,9 @@ def load(item: Item, size: int | None = None) -> Image.Image:
 
     Raises:
         OSError: when the file is missing, broken or truncated.
-        ValueError: when it has more than 8 bits a channel or is CMYK, or the crop leaves nothing.
+        ValueError: when it is no regular file, has more than 8 bits a channel or is CMYK, or the crop leaves nothing.
     """
-    with Image.open(item.source) as opened:
+    with _open(item.source) as opened:
         if opened.mode.startswith(('I', 'F')):
             raise ValueError(f'it has pixels of mode {opened.mode}; convert it to 8 bits a channel')
         if (bits := _bits(opened, item.source)) > 8:
@@ -141,6 +142,13 @@ def load(item: Item, size: int | None = None) -> Image.Image:
     image = image if size is None else resize_shorter(image, size)
     image.info.clear()  # a colour profile would be copied, and some readers would apply it
     return image
+
+
+def _open(path: Path) -> Image.Image:
+    """`Image.open`, which would wait for ever at a named pipe, and read on without end from some devices."""
+    if odd := oddity(path):
+        raise ValueError(f'it is {odd}')
+    return Image.open(path)
 
 
 def _bits(image: Image.Image, path: Path) -> int:
@@ -167,7 +175,7 @@ def is_whole(target: Path, item: Item, size: int | None = None) -> bool:
     if target.suffix == '.jpg' and is_cut_short(target.read_bytes()):  # which Pillow overlooks
         return False
     try:
-        with Image.open(item.source) as image:
+        with _open(item.source) as image:
             expected = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return True

@@ -1,5 +1,6 @@
 """`tgjar prepare` on files as they are published, and on files that it cannot take."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ from PIL import Image
 from tests.cli.test_prepare import kodak_folder, prepare, records
 from tests.helpers.checkout import ROOT
 from tgjar_arch.datasets.captions import read_captions
-from tgjar_arch.datasets.prepare.pipeline import Item, load
+from tgjar_arch.datasets.prepare.pipeline import Encoding, Item, Result, load, run_split
 
 
 @pytest.mark.parametrize(('dataset', 'train', 'test'), [('cub', 12, 12), ('oxford102', 10, 6), ('coco', 0, 16)])
@@ -52,6 +53,21 @@ def test_same_geometry_as_independently_prepared_images(shared, tmp_path, datase
             assert 10 * np.log10(255 ** 2 / error) > 32, name
             compared += 1
     assert compared >= 3
+
+
+def test_pipes_and_links_among_the_images_are_listed(tmp_path):
+    """Before a first run, where opening a pipe would wait for ever, and before a second, in the place of the original
+    of a picture that is there already."""
+    items = [Item(tmp_path / f'{name}.png', name, ('a bird',)) for name in ('pipe', 'loop', 'gone', 'there')]
+    os.mkfifo(items[0].source)
+    items[1].source.symlink_to('loop.png')
+    Image.new('RGB', (36, 24)).save(items[3].source)
+    failed = {items[0].source: 'ValueError: it is a named pipe', items[1].source: 'ValueError: it is a link to itself',
+              items[2].source: 'there is no such file'}
+    assert run_split(items, tmp_path / 'out', Encoding(), quiet=True) == Result(1, 0, failed)
+    items[3].source.unlink()
+    os.mkfifo(items[3].source)
+    assert run_split(items, tmp_path / 'out', Encoding(), quiet=True) == Result(0, 1, failed)
 
 
 def test_deep_and_printers_colours_are_listed_with_the_reason(tmp_path, capsys):

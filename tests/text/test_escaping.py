@@ -51,6 +51,13 @@ def test_no_spreadsheet_computes_a_cell(text: str) -> None:
     assert next(csv.reader(io.StringIO(file.getvalue(), newline=''))) == [cell]
 
 
+@pytest.mark.parametrize('text', ['a bird;=1+1', "=1;=2;'=3;;@x", "a;''-1", ';\uff1d1', "a;'b; =c;"])
+def test_no_spreadsheet_that_parts_cells_at_semicolons_computes_one(text: str) -> None:
+    cell = as_cell(text)
+    assert isinstance(cell, str) and from_cell(cell) == text
+    assert not any(re.match('[=+@\uff1d-]', part) for part in cell.split(';'))
+
+
 @pytest.mark.parametrize('value', [-0.5, 3, None, '', 'bird.jpg', '-0.5', '+1.25', '-1e-05', '–', "'quoted'", "'"])
 def test_numbers_and_names_stay(value: object) -> None:
     assert as_cell(value) == value

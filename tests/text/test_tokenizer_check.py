@@ -53,9 +53,17 @@ def clip():
     return tokenizer
 
 
+def llama():
+    tokenizer = Tokenizer(models.BPE({'<unk>': 0, '▁': 1, 'a': 2, '▁a': 3}, [('▁', 'a')], unk_token='<unk>'))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend('▁'), normalizers.Replace(' ', '▁')])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse(),
+                                           decoders.Strip(' ', 1, 0)])
+    return tokenizer
+
+
 @pytest.mark.parametrize(('tokenizer', 'rows'), [
     (WordTokenizer.from_words(['a', 'bird']), 3), (PieceTokenizer.build(['a bird'] * 2, 41), 41),
-    (bert(), 5), (clip(), 258),
+    (bert(), 5), (clip(), 258), (llama(), 4),
     (byte_level(pre_tokenizers.ByteLevel(), normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])), 256),
     (byte_level(pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel()]),
                 normalizers.NFC()), 256),

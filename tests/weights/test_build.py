@@ -142,6 +142,13 @@ def test_a_file_of_150_bytes_takes_no_memory(tmp_path):
     assert float(longest) < 10
 
 
+def test_counts_in_a_list_are_bounded_together():
+    """SwinIR computes a rate for every one of its blocks, which took minutes, before it makes the first."""
+    network = {'type': 'SwinIR', 'depths': [900] * 1000}
+    with pytest.raises(ValueError, match='network_g has the number 900000 as depths'):
+        check_fit(network, {}, 'network_g')
+
+
 def test_text_models_that_are_too_large_are_refused_at_once():
     for config in CONFIGS:
         for network in _greater(HF | {'config': config}, 2**20):

@@ -268,7 +268,7 @@ def _metadata_captions(path: Path, stamp: tuple[int, int]) -> tuple[dict[str, st
     for name in list(captions):
         captions.setdefault(folded(name), captions[name])
     if names and not {folded(image_name(name)) for name in list_images(path.parent)}.intersection(names):
-        misfits.append(Misfit(path, f'names no picture of its folder; the first that it names is {names[0]}'))
+        misfits.append(Misfit(path, f'names no picture of its folder; the first that it names is {names[0][:100]}'))
     return captions, tuple(misfits)
 
 

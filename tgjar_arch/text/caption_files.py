@@ -161,7 +161,7 @@ def read_metadata(path: str | os.PathLike[str], tell: Tell = _silent, strict: bo
     for why in sorted(shortened):
         tell(Misfit(path, why))
     if keys and not keys & {*CAPTION_KEYS, 'class_id'}:
-        others = ', '.join(sorted(keys - {'file_name'})) or 'nothing else'
+        others = ', '.join(sorted(keys - {'file_name'}))[:80] or 'nothing else'
         tell(Misfit(path, f'no captions; expected one of {", ".join(CAPTION_KEYS)} beside file_name, but got {others}'))
 
 

@@ -10,8 +10,11 @@ _HIDDEN = re.compile('[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 _MARKUP = re.compile(r'[\\`*\[\]<>&~$@^{}!]|(?<![^\W_])_|_(?![^\W_])|:(?=[/\\])|(?<=www)\.', re.IGNORECASE)
 _AT_START = re.compile(r'[#+=-]|(?<=\d)[.)]')  # headings, lists and lines, where a text begins with them
 _START = re.compile(r'\d*[#+=.)-]')
-# Spreadsheets take a cell that begins with one of these for a formula; East Asian ones also the wide forms.
-_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+# Spreadsheets take a cell that begins with one of these for a formula; East Asian ones also the wide forms. Where the
+# comma is the decimal mark, they begin a new cell after a semicolon.
+_ACTIVE = "'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+_FORMULA = re.compile(f'(^|;)(?={_ACTIVE})')
+_QUOTED = re.compile(f"(^|;)'(?={_ACTIVE})")
 _NUMBER = re.compile(r'[+-]?\d+(\.\d+)?(e[+-]?\d+)?')
 
 
@@ -54,14 +57,15 @@ def _code(match: re.Match) -> str:
 
 
 def as_cell(value: object) -> object:
-    """Return the value of a CSV cell so that no spreadsheet computes it: `=1+1` becomes `'=1+1`.
+    """Return the value of a CSV cell so that no spreadsheet computes it: `=1+1` becomes `'=1+1`, `a;=1` `a;'=1`.
 
     Only texts change, and no numbers; `from_cell` gives back each as it was. See OWASP, "CSV Injection".
     """
-    is_active = isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value)
-    return f"'{value}" if is_active else value
+    if not isinstance(value, str) or _NUMBER.fullmatch(value):
+        return value
+    return _FORMULA.sub(r"\1'", value)
 
 
 def from_cell(text: str) -> str:
     """Return the text that `as_cell` wrote."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+    return _QUOTED.sub(r'\1', text)

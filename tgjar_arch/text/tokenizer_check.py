@@ -51,6 +51,7 @@ POST_PROCESSORS: dict[str, dict[str, tuple]] = {
 DECODERS: dict[str, dict[str, tuple]] = {  # never run, for ids are looked up one by one
     'ByteLevel': {'add_prefix_space': _FLAG, 'trim_offsets': _FLAG, 'use_regex': _FLAG},
     'WordPiece': {'prefix': _TEXT, 'cleanup': _FLAG}, 'BPEDecoder': {'suffix': _TEXT}, 'Fuse': {}, 'ByteFallback': {},
+    'Replace': {'pattern': (dict,), 'content': _TEXT}, 'Strip': {'content': (' ', '▁'), 'start': (0, 1), 'stop': (0,)},
     'Metaspace': {'replacement': ('▁',), 'prepend_scheme': ('always', 'never', 'first'), 'split': _FLAG},
 }
 _MOST_STEPS = 16

@@ -173,9 +173,13 @@ def _check_numbers(options: Mapping[str, Any], greatest: int, parts: int, label:
         if isinstance(value, Mapping):
             _check_numbers(value, greatest, parts, label)
             continue
-        limit = parts if _COUNTS.intersection(key.lower().split('_')) else greatest
-        for number in _numbers(value):
-            if abs(number) > limit:
+        is_count = _COUNTS.intersection(key.lower().split('_'))
+        limit = parts if is_count else greatest
+        numbers = [abs(number) for number in _numbers(value)]
+        if is_count:  # all together as well: SwinIR makes a list of its `depths` blocks before the first of them
+            numbers.append(sum(numbers))
+        for number in numbers:
+            if number > limit:
                 raise ValueError(f'{label} has the number {str(number)[:20]} as {key[:40]}, more than the file has '
                                  'tensors for.')
 
