@@ -45,7 +45,7 @@ class Drawing:
     def __init__(self):
         self.drawn = []
 
-    def restore(self, lq, text, extra):
+    def restore(self, lq, text, extra, strength):
         assert text == ['']
         levels = np.random.default_rng(len(self.drawn)).integers(-20, 21, (3, 2, 8, 8))
         self.drawn.append(levels.mean(axis=(0, 1)))

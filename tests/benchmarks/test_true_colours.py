@@ -78,7 +78,7 @@ def test_scores_of_every_oracle_and_image(tmp_path, original):
     class Grey:
         extra_inputs = ()
 
-        def restore(self, lq, text, extra):
+        def restore(self, lq, text, extra, strength):
             captions.extend(text)
             return lq.mean(dim=1, keepdim=True).expand_as(lq)
 

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from tgjar_arch.datasets.captions import iter_captions, read_captions
 from tgjar_arch.pictures.captions import decode, find_caption
@@ -22,13 +22,13 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(('name', 'content', 'kept', 'said'), [
-    ('a.txt', LONG, 1, ['captions are cut after 10,000 characters', 'only the first 1,000,000 bytes are read']),
+    ('a.txt', LONG, 1, ['captions are cut after 100,000 characters', 'only the first 1,000,000 bytes are read']),
     ('a.txt', 'a bird\n' * 500_000, 1000, ['of more than 1,000 captions of one image the first are taken',
                                            'only the first 1,000,000 bytes are read']),
-    ('metadata.jsonl', json.dumps({'file_name': 'a.jpg', 'text': LONG}), 1, ['captions are cut after 10,000']),
+    ('metadata.jsonl', json.dumps({'file_name': 'a.jpg', 'text': LONG}), 1, ['captions are cut after 100,000']),
     ('metadata.jsonl', json.dumps({'file_name': 'a.jpg', 'captions': ['a bird'] * 200_000}), 1000,
      ['of more than 1,000 captions']),
-    ('metadata.csv', 'file_name,text\na.jpg,' + LONG[:120_000], 1, ['captions are cut after 10,000 characters']),
+    ('metadata.csv', 'file_name,text\na.jpg,' + LONG[:120_000], 1, ['captions are cut after 100,000 characters']),
 ])
 def test_long_texts_are_cut_with_one_word(folder, name, content, kept, said):
     (folder / name).write_text(content)
@@ -85,11 +85,13 @@ def test_a_metadata_file_that_is_too_large_is_named(folder, monkeypatch):
 
 
 def test_a_long_comment_of_a_file_is_cut_between_characters(folder):
-    Image.new('RGB', (16, 16)).save(folder / 'a.jpg', comment=('€' * 21_000).encode())
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt('Description', '€' * 150_000)
+    Image.new('RGB', (16, 16)).save(folder / 'b.png', pnginfo=info)
     told = []
-    assert find_caption(folder / 'a.jpg', tell=told.append).text == '€' * limits.MAX_CAPTION
-    assert [misfit.why for misfit in told] == ['its JPEG comment is cut after 10,000 characters']
-    for text in ('é' * 50_000, 'a' + '𝄞' * 20_000):
+    assert find_caption(folder / 'b.png', tell=told.append).text == '€' * limits.MAX_CAPTION
+    assert [misfit.why.partition(' is cut ')[2] for misfit in told] == ['after 100,000 characters']
+    for text in ('é' * 500_000, 'a' + '𝄞' * 200_000):
         assert text.startswith(decode(text.encode())) and len(decode(text.encode())) > limits.MAX_CAPTION
 
 
