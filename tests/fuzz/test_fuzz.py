@@ -174,7 +174,8 @@ def changed(draw, value, more=()):
         if isinstance(part, dict) and draw(st.booleans()):
             del part[key]
         else:
-            part[key] = draw(VALUES | st.sampled_from((10**7, 9000, -1, *more)))
+            new = draw(VALUES | st.sampled_from((10**7, 9000, -1, *more)))
+            part[key] = json.loads(json.dumps(new))  # a copy, or it might be put into itself
         if not any(path for path in places(value) if path):
             break
     return value

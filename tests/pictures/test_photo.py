@@ -312,3 +312,16 @@ def test_no_broken_file_gives_another_kind_of_error(read):
                 assert photo.pixels.ndim == 3 and photo.pixels.dtype == np.uint8
                 read_anyway += 1
     assert 50 < read_anyway < 300
+
+
+def test_a_page_of_a_tiff_file_without_its_width_is_named(tmp_path):
+    """Found by `make fuzz`: Pillow raises a TypeError where it counts the pages."""
+    content = bytearray(saved(picture(), 'TIFF', save_all=True, append_images=[picture()]))
+    first = int.from_bytes(content[4:8], 'little')
+    entries = int.from_bytes(content[first:first + 2], 'little')
+    second = int.from_bytes(content[first + 2 + 12 * entries:][:4], 'little')
+    assert content[second + 2:second + 4] == b'\0\1'  # the width, tag 256
+    content[second + 2:second + 4] = b'\1\1'
+    (tmp_path / 'a.tif').write_bytes(content)
+    with pytest.raises(ValueError, match=r'a\.tif is truncated or broken \(Missing dimensions\); get a complete copy'):
+        read_photo(tmp_path / 'a.tif')

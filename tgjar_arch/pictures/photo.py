@@ -323,7 +323,7 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
         assert image.format is not None  # of an image from a file
         kind = 'JPEG' if image.format == 'MPO' else image.format  # a JPEG with a second picture, of phones
         # Of a TIFF's pages and a phone's extra pictures the first is the photo; an animation has none.
-        frames = getattr(image, 'n_frames', 1)
+        frames = _frames(image, path)
         if kind in ('PNG', 'WEBP', 'GIF', 'AVIF') and frames > 1:
             raise UnsupportedPicture(f'{path} is an animation of {frames} frames; save one of them as a picture.')
         check_mode(image, str(path))
@@ -335,6 +335,16 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
         return Photo(path, _FORMATS[kind], pixels, is_grey, alpha, bit_depth, orientation_of(image), icc, _exif(image),
                      xmp_of(image), image.info.get('comment') if jpeg else None, jpeg, _appended(image, frames),
                      tuple(warnings))
+
+
+def _frames(image: Image.Image, path: Path) -> int:
+    """Pictures in a file; Pillow reads the headers of all pages of a TIFF file to count them."""
+    try:
+        return int(getattr(image, 'n_frames', 1))
+    except MemoryError:
+        raise
+    except Exception as error:  # as of a page without its width
+        raise _broken(path, error) from error
 
 
 def _told(metadata: bytes) -> list[str]:
