@@ -97,6 +97,7 @@ TOKEN = {'id': 2, 'content': 'zebra', 'single_word': False, 'lstrip': False, 'rs
     ('', 'Expecting value'), ('[' * 5000, 'recursion|Expecting'), ('[1]', 'has no model'), ('{}', 'has no model'),
     ('{"model": {"type": "WordLevel"}, "model": {}}', 'there twice'), ('{"model": 5}', 'has no model'),
     (words(model=WORDS['model'] | {'unk_token': 'nope'}), "unknown token 'nope' is not in its vocabulary"),
+    (words(model=WORDS['model'] | {'unk_token': []}), r"unknown token '\[\]' is not in its vocabulary"),  # by make fuzz
     (words(model=WORDS['model'] | {'vocab': {'<end>': 0, 'a': 10**9}}), 'has the id 1000000000, but'),
     (words(model=WORDS['model'] | {'vocab': {'<end>': 0, 'a': -1}}), 'must be an object of words and their ids'),
     (words(model=WORDS['model'] | {'vocab': {'<end>': 0, 'a': 1, 'b': 1}}), 'two words .* the same id'),

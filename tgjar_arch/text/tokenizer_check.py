@@ -100,7 +100,7 @@ def check_tokenizer(text: str, rows: int) -> None:
         if whole['model']['type'] == 'WordLevel' and not (whole.get('normalizer') and whole.get('pre_tokenizer')):
             raise ValueError('a word vocabulary needs a normalizer and a pre_tokenizer')
         _check_ids(vocab, whole, rows)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError, IndexError) as error:  # odd JSON
         reason = ' '.join(str(error).split())[:300]
         raise ValueError(f'its tokenizer cannot be used: {reason}.') from error
 
@@ -126,7 +126,8 @@ def _check_model(model: dict[str, Any]) -> dict[str, int]:
         raise ValueError('its vocabulary must be an object of words and their ids')
     if len(set(vocab.values())) != len(vocab):
         raise ValueError('two words of its vocabulary have the same id')
-    if unknown is None and kind != 'BPE' or unknown is not None and unknown not in vocab:
+    is_known = isinstance(unknown, str) and unknown in vocab
+    if not is_known and (unknown is not None or kind != 'BPE'):
         raise ValueError(f'its unknown token {str(unknown)[:40]!r} is not in its vocabulary')
     if kind == 'WordPiece':
         longest = model.get('max_input_chars_per_word')
