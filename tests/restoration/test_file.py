@@ -34,7 +34,8 @@ def test_it_is_what_the_command_writes(tmp_path: Path, weights: Path, restorer: 
 
 
 @pytest.mark.parametrize(('settings', 'skipped'), [
-    (RestoreSettings(), False), (RestoreSettings(max_qf=40), True), (RestoreSettings(max_qf=40, force=True), False)])
+    (RestoreSettings(), False), (RestoreSettings(max_qf=40), True),
+    (RestoreSettings(max_qf=40, better='restore'), False)])
 def test_what_is_not_badly_compressed(tmp_path: Path, restorer: Restorer, settings: RestoreSettings,
                                       skipped: bool) -> None:
     picture().save(tmp_path / 'good.jpg', quality=90)

@@ -110,7 +110,7 @@ def load(weights: Path, settings: CompareSettings) -> Restorer:
     return restorer
 
 
-def notes(restorer: Restorer, photo: Photo, captions: Sequence[str], max_qf: int) -> list[str]:
+def notes(restorer: Restorer, photo: Photo, qf: int | None, captions: Sequence[str], max_qf: int) -> list[str]:
     """What to know about the figure: captions that are not used, or not as a whole, and a file of too good quality."""
     lines = []
     for caption in filter(None, captions):
@@ -120,7 +120,6 @@ def notes(restorer: Restorer, photo: Photo, captions: Sequence[str], max_qf: int
         elif known > restorer.max_words:
             kept = kept_of_caption(restorer.tokenizer, restorer.max_words)
             lines.append(f'"{caption}" is cut to {kept}.')
-    qf = compression_of(photo).qf
     if qf is not None and qf > max_qf:
         lines.append(f'{photo.path} is {describe(photo)}: better than {max_qf}, and restoring may harm it.')
     return lines
@@ -149,12 +148,12 @@ def compare(settings: CompareSettings, say: Callable[[str], None]) -> str:
     captions = [clean(caption) for caption in settings.captions]
     weights = find_weights(settings.weights)
     restorer = load(weights, settings)
-    for line in notes(restorer, photo, captions, quality_limit(weights)):
+    found = compression_of(photo)
+    for line in notes(restorer, photo, found.qf, captions, quality_limit(weights)):
         say(line)
-    grid = compression_of(photo).grid
     # The figure shows what the words do, so also where they colour a grey picture.
-    results = [restorer(photo.pixels, caption, text_strength=settings.text_strength, tile=settings.tile, grid=grid,
-                        colourise=True) for caption in captions]
+    results = [restorer(photo.pixels, caption, text_strength=settings.text_strength, tile=settings.tile,
+                        grid=found.grid, colourise=True) for caption in captions]
     pictures = [upright_srgb(photo, result) for result in results]
     draw_captions(upright_srgb(photo, photo.pixels), list(zip(captions, pictures, strict=True)), settings.output,
                   original, zoom, settings.dpi, _title(photo))

@@ -15,6 +15,7 @@ from tgjar_arch.pictures.photo import Photo, read_photo
 from tgjar_arch.pictures.write import to_srgb
 from tgjar_arch.restoration.attention import WordAttention, check_attention, word_attention
 from tgjar_arch.restoration.file import compression_of
+from tgjar_arch.restoration.grid import Grid
 from tgjar_arch.restoration.restorer import Restorer
 
 
@@ -51,7 +52,7 @@ def check(restorer: Restorer, folder: Path, text_strength: float) -> None:
         raise ValueError(f'--attention {folder} is a file; name a folder.')
 
 
-def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, file: Path) -> None:
+def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, grid: Grid, file: Path) -> None:
     """Draw the maps over the restored picture; without a usable caption there are none, and a line says so.
 
     Args:
@@ -59,6 +60,7 @@ def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, fi
         photo: the file.
         picture: (H, W, 3) uint8, restored, upright and in sRGB.
         caption: '' for none.
+        grid: as of `Restorer`.
         file: .png or .pdf; it appears whole or not at all.
 
     Raises:
@@ -68,7 +70,7 @@ def draw(restorer: Restorer, photo: Photo, picture: np.ndarray, caption: str, fi
     if not restorer.tokenizer.encode(caption):
         tqdm.write(one_line(f'no attention maps: {photo.path} has no caption with a known word.'), file=sys.stderr)
         return
-    words, maps = word_attention(restorer, photo.pixels, caption, grid=compression_of(photo).grid)
+    words, maps = word_attention(restorer, photo.pixels, caption, grid=grid)
     maps = photo.upright(maps.transpose(1, 2, 0)).transpose(2, 0, 1)
     draw_attention(picture, WordAttention(words, maps), file, caption)
 
@@ -90,4 +92,4 @@ def draw_missing(restorer: Restorer, photo: Photo, caption: str, result: Path, f
     restored = read_photo(result, max_pixels)
     if restored.size != photo.size:
         raise ValueError(f'{result} does not have the size of {photo.path}; --overwrite restores it again.')
-    draw(restorer, photo, to_srgb(restored.pixels, restored.icc), caption, file)
+    draw(restorer, photo, to_srgb(restored.pixels, restored.icc), caption, compression_of(photo).grid, file)

@@ -18,6 +18,7 @@ from tgjar_arch.pictures.photo import Photo, UnsupportedPicture, read_photo
 from tgjar_arch.pictures.write import FORMATS, to_srgb
 from tgjar_arch.restoration.attention import check_size
 from tgjar_arch.restoration.file import Better, FileReport, RestoreSettings, caption_of, restore_file
+from tgjar_arch.restoration.grid import Grid
 from tgjar_arch.restoration.limits import MIN_TILE
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.captioner import Captioner
@@ -271,10 +272,10 @@ def _restore(started: Started, job: Job, maps: Path | None, outcome: Outcome, qu
         if started.maps:
             check_size(*photo.size)
 
-    def draw(photo: Photo, restored: np.ndarray, caption: str) -> None:
+    def draw(photo: Photo, restored: np.ndarray, caption: str, grid: Grid) -> None:
         if maps is not None:
             picture = to_srgb(np.ascontiguousarray(photo.upright(restored)), photo.icc)
-            attention_maps.draw(restorer, photo, picture, caption, maps)
+            attention_maps.draw(restorer, photo, picture, caption, grid, maps)
 
     with tqdm(unit='tile', desc=one_line(job.source.name), leave=False, disable=quiet, delay=2) as bar:
         def progress(done: int, total: int) -> None:

@@ -19,6 +19,7 @@ from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
 from tgjar_arch.pictures.write import FORMATS, check_fits, write_picture
 from tgjar_arch.restoration.grey import is_neutral
+from tgjar_arch.restoration.grid import Grid
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.captioner import Captioner
 
@@ -38,7 +39,6 @@ class RestoreSettings:
         better: 'leave' writes nothing, 'copy' copies the file, 'restore' restores it all the same.
         untraced: the same for pictures that are no JPEG files and in which no grid of blocks is found: they may never
             have been compressed, or may have been scaled since.
-        force: the same as 'restore' for both.
         colourise: let the caption colour a grey picture, which without a caption, or by default, stays grey.
         max_pixels: refuse pictures with more.
         quality: 1 to 100, of JPEG results (None: 95) and of WebP (None: lossless).
@@ -51,7 +51,6 @@ class RestoreSettings:
     max_qf: int | None = None
     better: Better = 'leave'
     untraced: Better = 'restore'
-    force: bool = False
     colourise: bool = False
     max_pixels: int = MAX_PIXELS
     quality: int | None = None
@@ -60,8 +59,6 @@ class RestoreSettings:
 
     def treatment(self, qf: int | None) -> Better:
         """What is done with a picture of quality factor `qf`; None: no compression was found in it."""
-        if self.force:
-            return 'restore'
         if qf is None:
             return self.untraced
         return self.better if self.max_qf is not None and qf > self.max_qf else 'restore'
@@ -150,7 +147,7 @@ def caption_of(source: Path, photo: Photo, settings: RestoreSettings, root: Path
 def restore_file(restorer: Restorer, source: Path, target: Path, settings: RestoreSettings, root: Path | None = None,
                  captioner: Captioner | None = None, progress: Callable[[int, int], None] | None = None,
                  check: Callable[[Photo], None] | None = None,
-                 on_restored: Callable[[Photo, np.ndarray, str], None] | None = None,
+                 on_restored: Callable[[Photo, np.ndarray, str, Grid], None] | None = None,
                  copy: Path | None = None) -> FileReport:
     """Restore one file, or leave it if it is not badly compressed; the result appears whole or not at all.
 
@@ -163,8 +160,8 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
         captioner: see `caption_of`.
         progress: called with (tiles done, all tiles).
         check: called with the file before it is restored; may raise ValueError.
-        on_restored: called with the file, the restored pixels (H, W, 3) uint8 RGB as stored (not turned), and the
-            caption, before the result is written.
+        on_restored: called with the file, the restored pixels (H, W, 3) uint8 RGB as stored (not turned), the
+            caption, and the grid of blocks, before the result is written.
         copy: file to write where the settings say that the file is copied; None: `target`. Of another format than the
             file it has the picture only, otherwise every byte, with all metadata.
 
@@ -192,7 +189,7 @@ def restore_file(restorer: Restorer, source: Path, target: Path, settings: Resto
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None:
         trim(0)  # glibc: gives back what the tiles took, before the writer takes a copy of the picture
     if on_restored is not None:
-        on_restored(photo, restored, caption.text)
+        on_restored(photo, restored, caption.text, found.grid)
     # The blocks lie on the grid of the pixels as stored, so a turned photo is turned after the restoration.
     lost = write_picture(target, photo.upright(restored), photo, settings.quality, settings.keep_metadata,
                          overwrite=True, keep_grey=not colourise)
