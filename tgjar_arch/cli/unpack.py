@@ -26,6 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--text-norm', metavar='IMAGES',
                         help='turn weights trained without text_norm into weights for a generator with it, using the '
                              'captions of this folder of images')
+    parser.add_argument('--vocab', type=Path, metavar='FILE',
+                        help='take this tokenizer.json of `tgjar vocab` in the place of that of the weights; words '
+                             'that both have keep their embedding, the others start at random')
     parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     return parser
 
@@ -54,12 +57,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             images, _ = read_captions(ImageSource(args.text_norm))
             captions = [image.captions[0] for image in images if image.captions]
             content = add_text_norm(content, captions[::max(len(captions) // 1000, 1)])  # of all classes
+        if args.vocab:
+            from tgjar_arch.weights.vocabulary import with_vocabulary
+
+            content, taken = with_vocabulary(content, args.vocab.read_text(encoding='utf-8'))
         files = unpack(content, args.output)
     except (OSError, ValueError) as error:
         print(one_line(f'tgjar unpack: {error}'), file=sys.stderr)
         return 1
     for file in files:
         print(one_line(f'wrote {file}'))
+    if args.vocab and content.network_t is not None:
+        print(f"vocabulary: {taken} of {content.network_t['vocab_size']} rows of the embedding are those of the "
+              'weights, the others start at random')
     for key in ('network_g', 'network_t'):
         if (options := getattr(content, key)) is not None:
             print(f'{key}: {json.dumps(options)}')
