@@ -29,6 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--vocab', type=Path, metavar='FILE',
                         help='take this tokenizer.json of `tgjar vocab` in the place of that of the weights; words '
                              'that both have keep their embedding, the others start at random')
+    parser.add_argument('--text-model', type=Path, metavar='FOLDER',
+                        help='with --vocab: let the other words start at the vectors of this pretrained text model '
+                             '(model.safetensors and tokenizer.json of save_pretrained), by principal components')
     parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     return parser
 
@@ -39,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 1 if nothing was written; argparse exits with 2 for wrong arguments.
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.text_model and not args.vocab:
+        parser.error('--text-model is for the new words of --vocab; give both.')
     existing = [file for name in ('net_g_latest.pth', 'net_t_latest.pth', 'tokenizer.json')
                 if (file := args.output / name).exists()]
     from tgjar_arch.weights.file import read_weights
@@ -60,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.vocab:
             from tgjar_arch.weights.vocabulary import with_vocabulary
 
-            content, taken = with_vocabulary(content, args.vocab.read_text(encoding='utf-8'))
+            content, taken = with_vocabulary(content, args.vocab.read_text(encoding='utf-8'),
+                                             text_model=args.text_model)
         files = unpack(content, args.output)
     except (OSError, ValueError) as error:
         print(one_line(f'tgjar unpack: {error}'), file=sys.stderr)
@@ -69,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(one_line(f'wrote {file}'))
     if args.vocab and content.network_t is not None:
         print(f"vocabulary: {taken} of {content.network_t['vocab_size']} rows of the embedding are those of the "
-              'weights, the others start at random')
+              f"weights, the others start at {args.text_model or 'random'}")
     for key in ('network_g', 'network_t'):
         if (options := getattr(content, key)) is not None:
             print(f'{key}: {json.dumps(options)}')
