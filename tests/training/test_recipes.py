@@ -24,26 +24,30 @@ TINY = ['num_gpu=0', 'train:amp=none', 'train:total_iter=2', 'train:warmup_iter=
         'train:contrastive_opt:pretrained=false', 'val:val_freq=2', 'val:metrics:niqe=~', 'val:metrics:lpips=~',
         'datasets:train:gt_size=64', 'datasets:train:batch_size_per_gpu=2', 'datasets:train:num_worker_per_gpu=0',
         'datasets:val:max_images=1', 'logger:print_freq=1', 'logger:use_tb_logger=false']
-RECIPES = ('train_tgjar_universal', 'train_tgjar_cub_cpu', 'train_tgjar_cub_qf5_10', 'train_tgjar_finetune')
+RECIPES = ('train_tgjar_universal', 'train_tgjar_fidelity', 'train_tgjar_cub_cpu', 'train_tgjar_cub_qf5_10',
+           'train_tgjar_finetune')
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, photos, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with everything that the heads of the recipes ask for, tiny."""
     monkeypatch.chdir(tmp_path)
-    for folder in ('cub/train', 'cub/test', 'oxford102/train', 'mine/train', 'mine/test'):
+    for folder in ('cub/train', 'cub/test', 'oxford102/train', 'photos/train', 'photos/test', 'mine/train',
+                   'mine/test'):
         photos(size=64, folder=f'data/{folder}')
-    assert main(['vocab', 'data/cub/train', '-o', 'data/cub/tokenizer.json']) == 0
+    for vocabulary in ('data/cub/tokenizer.json', 'data/pieces.json'):
+        assert main(['vocab', 'data/cub/train', '-o', vocabulary]) == 0
     tokenizer = load_tokenizer('data/cub/tokenizer.json')
     sized = deepcopy(NETWORKS)
     sized['network_t']['vocab_size'] = tokenizer.vocab_size
     states = {key: build_network(deepcopy(options)).state_dict() for key, options in sized.items()}
-    models = tmp_path / 'experiments' / 'train_damsm_cub_alexnet' / 'models'
-    models.mkdir(parents=True)
-    for label, extras in (('t', {'tokenizer': tokenizer.to_json(), 'max_words': 18}), ('i', {})):
-        key = f'network_{label}'
-        save_atomically({'params': states[key], 'network': json.dumps(sized[key]), **extras},
-                        models / f'net_{label}_latest.pth')
+    for stage1 in ('train_damsm_cub_alexnet', 'train_damsm_universal'):
+        models = tmp_path / 'experiments' / stage1 / 'models'
+        models.mkdir(parents=True)
+        for label, extras in (('t', {'tokenizer': tokenizer.to_json(), 'max_words': 18}), ('i', {})):
+            key = f'network_{label}'
+            save_atomically({'params': states[key], 'network': json.dumps(sized[key]), **extras},
+                            models / f'net_{label}_latest.pth')
     write_weights('start.safetensors', ExportedWeights(sized['network_g'], states['network_g'], sized['network_t'],
                                                        states['network_t'], tokenizer.to_json(), 18))
     assert main(['unpack', 'start.safetensors', '-o', 'experiments/start']) == 0
@@ -57,7 +61,8 @@ def train(name: str, *more: str) -> Path:
     smaller = [f'{network}:{key}={value}' for network, values in NETWORKS.items()
                if options.get(network) and network not in removed
                for key, value in values.items() if key not in ('type', 'text_norm')]
-    assert main(['train', '-opt', str(option_file(name)), '--force_yml', *TINY, *smaller, *more]) == 0
+    tiny = [entry for entry in TINY if 'contrastive_opt' not in entry or 'contrastive_opt' in options['train']]
+    assert main(['train', '-opt', str(option_file(name)), '--force_yml', *tiny, *smaller, *more]) == 0
     return Path('experiments', name, 'models')
 
 
