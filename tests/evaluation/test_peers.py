@@ -34,9 +34,9 @@ def images(photos):
 
 
 def test_named_as_written():
-    specs = parse_methods(['nlm', 'NLM-5', 'waifu2x', 'Waifu2x-0', 'waifu2x=folder', 'F=x.pth'], [10])
-    assert specs == [Spec('nlm'), Spec('NLM-5'), Spec('waifu2x', {None: 'folder'}), Spec('Waifu2x-0'),
-                     Spec('F', {None: 'x.pth'})]
+    specs = parse_methods(['nlm', 'NLM-5', 'waifu2x', 'Waifu2x-0', 'waifu2x-3=folder', 'F=x.pth'], [10])
+    assert specs == [Spec('nlm'), Spec('NLM-5'), Spec('waifu2x'), Spec('Waifu2x-0'),
+                     Spec('waifu2x-3', {None: 'folder'}), Spec('F', {None: 'x.pth'})]
 
 
 @pytest.mark.parametrize('text', ['NLM-', 'NLM-x', 'waifu2x-4', 'NLM@10', 'other'])
