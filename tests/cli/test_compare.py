@@ -94,6 +94,8 @@ def test_pdf_and_a_window(tmp_path, arguments, capsys):
     (['--overwrite'], {'output': 'bird.png', 'file': 'bird.png'}, 'would be replaced by the figure'),
     ([], {'output': 'folder.png'}, 'folder.png is a folder'),
     ([], {'file': 'broken.jpg'}, 'broken.jpg'),
+    ([], {'file': 'folder.png'}, 'folder.png is a folder; name one picture of it'),
+    (['--original', 'folder.png'], {}, 'folder.png is a folder; name one picture of it'),
     (['--zoom', 'auto'], {}, 'only the --original tells'),
     (['--zoom', '100', '0', '40', '24'], {}, '--zoom 100 0 40 24 does not lie inside'),
     (['--zoom', '1', '2'], {}, '--zoom 1 2: write auto, none, or left'),

@@ -132,6 +132,7 @@ def test_nothing_is_replaced_unless_asked_for(image, tmp_path, capsys):
 
 @pytest.mark.parametrize('arguments, message', [
     (lambda t: [t / 'nowhere.png', '-o', t / 'out.jpg', '--qf', 1], r'nowhere.png does not exist'),
+    (lambda t: [t / 'loop.jpg', '-o', t / 'out.jpg', '--qf', 1], r'loop.jpg is a link to itself; name a file or a'),
     (lambda t: [t / 'in', '-o', t / 'out.jpg', '--qf', 1], 'name a folder for the results'),
     (lambda t: [t / 'in' / 'bird.png', t / 'x.png', '-o', t / 'out.jpg', '--qf', 1], 'name a folder for the results'),
     (lambda t: [t / 'in' / 'bird.png', '-o', t / 'x.png', '--qf', 1], 'without the suffix of a JPEG file'),
@@ -144,6 +145,7 @@ def test_nothing_is_replaced_unless_asked_for(image, tmp_path, capsys):
 def test_what_cannot_be_started(image, tmp_path, capsys, arguments, message):
     (tmp_path / 'none').mkdir()
     (tmp_path / 'in2').mkdir()
+    (tmp_path / 'loop.jpg').symlink_to('loop.jpg')
     for name in ('x.jpg', 'x.png', 'in2/bird.png'):
         (tmp_path / name).write_bytes(saved(picture()))
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob('*') if path.is_file())

@@ -49,9 +49,9 @@ def test_names_that_are_no_utf_8_and_odd_entries(photos, tmp_path, log):
     name = os.fsdecode(b'\xff\xfe\xe9')
     (folder / f'{name}.png').write_bytes(next(folder.glob('*.png')).read_bytes())
     os.mkfifo(folder / 'pipe.png')
-    for _ in range(2):  # the second run reads what the first has written
+    for count in (1, 2):  # the second run reads what the first has written
         assert run(folder, '--method', 'JPEG', '--qf', 5, '-o', out, '--metrics', 'psnr') == 0
-    assert f'{folder / "pipe.png"} is a named pipe; it is left out' in log.text
+        assert log.text.count(f'{folder / "pipe.png"} is a named pipe; it is left out') == count
     with open(out / 'scores.csv', encoding='utf-8', errors='surrogateescape', newline='') as file:
         assert len(list(csv.DictReader(file))) == 3
     assert b'\xff\xfe\xe9' in (out / 'scores.csv').read_bytes()

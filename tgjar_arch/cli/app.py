@@ -19,6 +19,7 @@ def _parser() -> argparse.ArgumentParser:
                                      'machine alone.',
                                      epilog="Needs Gradio: pip install 'tgjar[app]'. Ctrl-C ends it.")
     arguments.add_weights(parser)
+    arguments.add_fidelity_weights(parser)
     parser.add_argument('--host', default='127.0.0.1', metavar='ADDRESS',
                         help='address to listen on; 0.0.0.0 lets the whole network in (default: %(default)s)')
     parser.add_argument('--port', type=arguments.port, metavar='N', help='default: the first free one from 7860 up')
@@ -51,12 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (error.name or '').partition('.')[0] != 'gradio':
                 raise
             raise ImportError("the page needs Gradio: pip install 'tgjar[app]'.") from error
+        from tgjar_arch.restoration.fidelity import FidelityDial
         from tgjar_arch.restoration.restorer import Restorer
 
         restorer = Restorer.from_pretrained(weights, args.device)
+        dial = FidelityDial.find(restorer, weights, args.fidelity_weights)
         app.serve(restorer, app.Limits(args.max_pixels, quality_limit(weights)), Path(weights).stem, args.host,
                   args.port, args.max_megabytes * 1_000_000, args.share, args.browser,
-                  lambda line: print(line, file=sys.stderr, flush=True), args.allow_host)
+                  lambda line: print(line, file=sys.stderr, flush=True), args.allow_host, dial)
     except (ImportError, OSError, ValueError) as error:
         print(one_line(f'tgjar app: {error}'), file=sys.stderr)
         return 2

@@ -70,6 +70,9 @@ def check_files(settings: CompareSettings) -> tuple[Photo, np.ndarray | None, Zo
     if settings.output.is_dir() or settings.output.exists() and not settings.overwrite:
         kind = 'a folder' if settings.output.is_dir() else 'already there; --overwrite replaces it'
         raise FileExistsError(f'{settings.output} is {kind}.')
+    for file in (settings.file, settings.original):
+        if file is not None and file.is_dir():
+            raise IsADirectoryError(f'{file} is a folder; name one picture of it.')
     photo = read_photo(settings.file, settings.max_pixels)
     original = None
     if settings.original is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tgjar_arch.atomic_file import MAX_NAME, atomic, fitting_name
+from tgjar_arch.file_kind import oddity
 from tgjar_arch.jpeg.codec import encode
 from tgjar_arch.jpeg.segments import add_segments
 from tgjar_arch.pictures.captions import find_caption, is_caption
@@ -89,7 +90,9 @@ def plan(inputs: Sequence[Path], output: Path, on_odd: Callable[[Path, str], Non
 
     Raises:
         FileNotFoundError: if an input does not exist.
-        ValueError: if there is no image, the output is not as said, or two results would have one name.
+        OSError: if an input cannot be looked at.
+        ValueError: if an input is neither file nor folder, if there is no image, the output is not as said, or two
+            results would have one name.
     """
     unreadable = {}
 
@@ -104,10 +107,14 @@ def plan(inputs: Sequence[Path], output: Path, on_odd: Callable[[Path, str], Non
                 raise ValueError(f'there is no image in {path}' + ''.join(
                     f'; {folder}: {why}' for folder, why in unreadable.items()) + '.')
             found += [(path / name, path) for name in names]
-        elif path.exists():
-            found.append((path, path.parent))
-        else:
-            raise FileNotFoundError(f'{path} does not exist.')
+            continue
+        try:
+            odd = oddity(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f'{path} does not exist.') from None
+        if odd is not None:
+            raise ValueError(f'{path} is {odd}; name a file or a folder.')
+        found.append((path, path.parent))
     suffix = output.suffix.lower()
     is_file = suffix in JPEG_SUFFIXES and not output.is_dir()
     if suffix in (*ALL_SUFFIXES, *UNREAD_SUFFIXES, '.pdf') and not is_file and not output.exists():

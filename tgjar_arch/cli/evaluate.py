@@ -21,6 +21,9 @@ Restore and measure a test set with several methods, and write tables like the p
 _METHODS = """\
 methods:
   JPEG                          the JPEG files themselves
+  NLM, NLM-5                    OpenCV's non-local means, of strength h 7, or another
+  waifu2x, waifu2x-1            waifu2x for photographs, noise 3, or 0 to 2 (pip install 'tgjar[waifu2x]')
+  FBCNN=fbcnn_color.pth         a .pth file that spandrel loads (pip install 'tgjar[fbcnn]')
   FBCNN=results/.../cub_qf1     a folder of restored pictures, named like the originals (BasicSR's suffix may follow)
   TGJAR=tgjar_cub.safetensors   weights of `tgjar export`; the captions are those beside the originals
   TGJAR=tgjar_universal         weights that come with tgjar, by name (`tgjar doctor` lists them)

@@ -1,4 +1,4 @@
-"""The methods that are compared: plain JPEG, a folder of restored images, exported weights, or a test option file.
+"""The methods that are compared: plain JPEG, restored images, weights, test option files, or programs of others.
 
 Each has these members:
 
@@ -26,6 +26,8 @@ from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.evaluation.kept_pictures import folder_name
 from tgjar_arch.evaluation.network_method import Dials, NetworkMethod
 from tgjar_arch.evaluation.paper import ROWS
+from tgjar_arch.evaluation.peer_method import PeerMethod, is_named_peer, named_peer
+from tgjar_arch.evaluation.peers import SPANDREL_SUFFIX, spandrel_model
 from tgjar_arch.evaluation.test_set import EvaluationSet, Progress, decode_image
 from tgjar_arch.jpeg.codec import decode
 from tgjar_arch.weights.shipped import SUFFIX, find_weights, quality_limit, shipped
@@ -35,14 +37,17 @@ PAPER_LABELS = tuple(dict.fromkeys(row.method for row in ROWS if '=' in row.meth
 
 @dataclass(frozen=True)
 class Spec:
-    """A `--method` as it was written: its name and, for each quality factor (None: all), its path; none for JPEG."""
+    """A `--method` as it was written: its name and, for each quality factor (None: all), its path.
+
+    JPEG and the programs that go by their names have no path.
+    """
 
     name: str
     paths: dict[int | None, str] = field(default_factory=dict)
 
 
 def parse_methods(texts: Sequence[str], qfs: Sequence[int]) -> list[Spec]:
-    """Read `--method` arguments: `JPEG`, `NAME=PATH`, or `NAME@QF=PATH` once for each quality factor.
+    """Read `--method` arguments: `JPEG`, `NLM`, `waifu2x`, `NAME=PATH`, or `NAME@QF=PATH` once for each quality factor.
 
     `{qf}` in a path stands for the quality factor. NAME ends at the first `=`, but for the paper's rows that have one
     in their names, such as `lambda_1=0.1`.
@@ -59,9 +64,11 @@ def parse_methods(texts: Sequence[str], qfs: Sequence[int]) -> list[Spec]:
             name, qf_text = left.strip(), ''
         if name.upper() == 'JPEG' and not equals:
             name, paths = 'JPEG', {}
+        elif not equals and is_named_peer(name):
+            paths = {}
         elif not equals or not name or not path.strip():
-            raise ValueError(f'--method {text}: write JPEG, NAME=FOLDER, NAME=WEIGHTS.safetensors or NAME=OPTIONS.yml; '
-                             'NAME@QF=... for one quality factor.')
+            raise ValueError(f'--method {text}: write JPEG, NLM, waifu2x, NAME=FOLDER, NAME=WEIGHTS.safetensors, '
+                             'NAME=OPTIONS.yml or NAME=WEIGHTS.pth; NAME@QF=... for one quality factor.')
         elif at and (not qf_text.isdecimal() or int(qf_text) not in qfs):
             raise ValueError(f'--method {text}: {qf_text!r} is none of the quality factors {list(qfs)} of --qf.')
         else:
@@ -141,7 +148,7 @@ class FolderMethod:
         return decode_image(source.read(found), source.files[found])
 
 
-Method = JPEGMethod | FolderMethod | NetworkMethod
+Method = JPEGMethod | FolderMethod | NetworkMethod | PeerMethod
 
 
 def find_paths(specs: Sequence[Spec]) -> list[Spec]:
@@ -157,9 +164,10 @@ def find_paths(specs: Sequence[Spec]) -> list[Spec]:
     for spec in specs:
         paths = {qf: _found(spec.name, os.path.expanduser(path)) for qf, path in spec.paths.items()}
         kinds = {'folder' if os.path.isdir(path) else Path(path).suffix for path in paths.values()}
-        if not (kinds <= {'folder'} or kinds <= {SUFFIX, '.yml', '.yaml'}):
+        if not (kinds <= {'folder'} or kinds <= {SUFFIX, '.yml', '.yaml'} or kinds <= {SPANDREL_SUFFIX}):
             raise ValueError(f'--method {spec.name}: {", ".join(dict.fromkeys(paths.values()))} must be folders of '
-                             'pictures, or .safetensors files of `tgjar export`, or .yml test option files.')
+                             'pictures, or .safetensors files of `tgjar export`, or .yml test option files, or '
+                             f'{SPANDREL_SUFFIX} files that spandrel loads.')
         found.append(Spec(spec.name, paths))
     return found
 
@@ -195,17 +203,24 @@ def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[in
     With `self_ensemble` networks have their rows twice, without it and with it; and they have them for each of `dials`.
 
     Raises:
+        ImportError: when a package that a method needs is missing.
         FileNotFoundError, ValueError: as `find_paths` and the methods' classes; or when one folder is named for several
             quality factors, or a method as a row of another is.
     """
     methods: list[Method] = []
     for spec in find_paths(specs):
         if not spec.paths:
-            methods.append(JPEGMethod(images, qfs))
+            methods.append(JPEGMethod(images, qfs) if spec.name == 'JPEG' else
+                           PeerMethod(spec.name, dict.fromkeys(qfs, named_peer(spec.name)), images, out, overwrite))
             continue
         paths = {qf: path for qf in qfs if (path := spec.paths.get(qf, spec.paths.get(None)))}
         if os.path.isdir(next(iter(paths.values()))):
             methods.append(FolderMethod(spec.name, _folders(spec, paths, qfs), images))
+            continue
+        if Path(next(iter(paths.values()))).suffix == SPANDREL_SUFFIX:
+            models = {path: spandrel_model(path, device) for path in dict.fromkeys(paths.values())}
+            methods.append(PeerMethod(spec.name, {qf: models[path] for qf, path in paths.items()}, images, out,
+                                      overwrite))
             continue
         first = NetworkMethod(spec.name, paths, images, out, captions[0], device, overwrite, dials=dials[0])
         kinds = captions if first.takes_text else ['right']

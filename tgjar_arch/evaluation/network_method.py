@@ -1,26 +1,18 @@
 """A network among the compared methods: restores the test set here, and keeps what it restored."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from tgjar_arch.archs.extra_inputs import thumbnail_size
-from tgjar_arch.evaluation.kept_pictures import (
-    folder_name,
-    is_made_from,
-    restored_path,
-    save_png,
-)
+from tgjar_arch.evaluation.kept_method import KeptMethod
 from tgjar_arch.evaluation.load_restorer import cached_restorer
-from tgjar_arch.evaluation.test_set import EvaluationSet, Progress, decode_image
+from tgjar_arch.evaluation.test_set import EvaluationSet, Progress
 from tgjar_arch.jpeg.codec import decode
 from tgjar_arch.jpeg.tables import quantisation_maps, quantisation_tables, thumbnail
-from tgjar_arch.pictures.files import list_images
 from tgjar_arch.restoration.restorer import Restorer
 
 _CAPTION_LABELS = {'right': '', 'wrong': ', wrong captions', 'none': ', no captions'}
@@ -47,11 +39,10 @@ class Dials:
             ('fidelity', self.fidelity, 0), ('strength', self.strength, 1)) if value != usual)
 
 
-class NetworkMethod:
+class NetworkMethod(KeptMethod):
     """A network that restores the test set here; what it restored is kept and used again.
 
-    A restored PNG file says in its text chunk `tgjar` what it was made from (weights, caption, JPEG file,
-    self-ensemble); it is restored again when that has changed.
+    It is made from the weights, the caption and the JPEG file, with self-ensemble or without, at its dials.
 
     Args:
         label: the row.
@@ -72,10 +63,9 @@ class NetworkMethod:
                  captions: str = 'right', device: str | None = None, overwrite: bool = False,
                  self_ensemble: bool = False, dials: Dials = Dials()) -> None:
         self.name, self.self_ensemble, self.dials = label, self_ensemble, dials
-        self.label = label + dials.label + (', self-ensemble' if self_ensemble else '') + _CAPTION_LABELS[captions]
-        self.folder, self.qfs = folder_name(self.label), tuple(files)
-        self._files, self._images, self._out = files, images, out
-        self._device, self._overwrite = device, overwrite
+        row = label + dials.label + (', self-ensemble' if self_ensemble else '') + _CAPTION_LABELS[captions]
+        super().__init__(row, tuple(files), images, out, overwrite)
+        self._files, self._device = files, device
         self.captions, self._captions = captions, images.captions(captions)
         self._names: dict[str, str] = {}
         for file in dict.fromkeys(files.values()):  # a mistake should show now, not hours later
@@ -104,32 +94,12 @@ class NetworkMethod:
             weights += ' self-ensemble'
         if self.dials.strength != 1:
             weights += f' strength {self.dials.strength!r}'
-        failed = {}
-        for name in progress(names, f'{self.label}, QF {qf}'):
-            content = self._images.jpeg(name, qf)
-            caption = self._captions[name] if restorer.takes_text else ''
-            made_from = hashlib.sha256(b'\0'.join([weights.encode(), caption.encode(), content])).hexdigest()
-            target = restored_path(self._out, self.label, qf, name)
-            if not self._overwrite and is_made_from(target, made_from):
-                continue
-            try:
-                picture = restore_jpeg(restorer, content, caption, name, self.dials.strength)
-            except (RuntimeError, MemoryError, ValueError) as error:  # out of memory, or too small for the network
-                reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip('.')
-                hint = '' if isinstance(error, ValueError) else '; try --crop 256 or --device cpu'
-                failed[name] = f'{self.label} could not restore it ({reason}){hint}.'
-                continue
-            save_png(picture, target, {'tgjar': made_from, 'caption': caption})
-        return failed
+        captions = self._captions if restorer.takes_text else {}
 
-    def image(self, name: str, qf: int) -> np.ndarray:
-        path = restored_path(self._out, self.label, qf, name)
-        return decode_image(path.read_bytes(), str(path))
+        def restore(content: bytes, caption: str, name: str) -> np.ndarray:
+            return restore_jpeg(restorer, content, caption, name, self.dials.strength)
 
-    def leftovers(self, qf: int) -> tuple[Path, int]:
-        """The folder of its pictures, and how many of them earlier runs made of images that are not compared now."""
-        folder = restored_path(self._out, self.label, qf, 'x').parent
-        return folder, len(set(list_images(folder)) - {f'{name}.png' for name in self._images.names})
+        return self._keep(qf, progress(names, f'{self.label}, QF {qf}'), weights, restore, captions)
 
     def caption(self, name: str) -> str:
         """The caption that an image is restored by; '' for none."""

@@ -11,7 +11,6 @@ import numpy as np
 from basicsr.utils import tensor2img
 from PIL import Image
 
-from tgjar_arch.datasets.image_source import ImageSource
 from tgjar_arch.datasets.paired_image_text_dataset import PairedImageTextDataset, UnusableImageError
 from tgjar_arch.jpeg.codec import decode, encode
 
@@ -88,7 +87,7 @@ class EvaluationSet:
         options = {'name': 'evaluation', 'phase': 'test', 'dataroot_gt': self.root, 'qf': None, 'gt_size': crop,
                    'max_images': max_images, 'io_backend': {'type': backend}}
         self._dataset = PairedImageTextDataset(options | ({'dataroot_text': str(text_root)} if text_root else {}))
-        self._source = ImageSource(self.root)
+        self._source = self._dataset.source
         self._index = {image.name: k for k, image in enumerate(self._dataset.images)}
         self.names = list(self._index)
         self.broken: dict[str, str] = {}
