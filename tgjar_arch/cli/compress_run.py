@@ -140,6 +140,30 @@ def _fitting(place: Path) -> str:
     return place.name if len(os.fsencode(place.name)) <= MAX_NAME else fitting_name(place.stem, place.suffix)
 
 
+def to_compress(photo: Photo, settings: CompressSettings) -> np.ndarray:
+    """Return the picture that the encoder gets: upright, opaque, reduced; (H, W, 3) uint8 RGB.
+
+    Args:
+        photo, settings: as of `compress`.
+
+    Raises:
+        ValueError: if it is larger than a JPEG file can hold.
+    """
+    image = to_srgb(photo.pixels, _rgb_profile(photo)) if settings.strip else photo.pixels
+    if photo.alpha is not None:
+        opaque = photo.alpha[..., None].astype(np.float32) / 255
+        image = (image * opaque + 255 * (1 - opaque)).round().astype(np.uint8)
+    image = _reduced(photo.upright(image), settings.max_side)
+    height, width = image.shape[:2]
+    if max(height, width) > _LONGEST_SIDE:
+        raise ValueError(f'the picture is {width} x {height}, but JPEG holds sides up to {_LONGEST_SIDE}; reduce it.')
+    return image
+
+
+def _rgb_profile(photo: Photo) -> bytes | None:
+    return photo.icc if photo.icc and photo.icc[16:20] == b'RGB ' else None
+
+
 def compress(photo: Photo, caption: str, settings: CompressSettings) -> tuple[bytes, Sizes]:
     """Return a baseline JPEG file, upright, with its caption in a comment segment (UTF-8), and its sizes.
 
@@ -156,15 +180,9 @@ def compress(photo: Photo, caption: str, settings: CompressSettings) -> tuple[by
     if caption and not is_caption(caption):
         raise ValueError(f'the caption {caption[:60]!r} would not be read back: it looks like what cameras and '
                          'programs write into comments; word it otherwise.')
-    icc = photo.icc if photo.icc and photo.icc[16:20] == b'RGB ' else None
-    image = to_srgb(photo.pixels, icc) if settings.strip else photo.pixels
-    if photo.alpha is not None:
-        opaque = photo.alpha[..., None].astype(np.float32) / 255
-        image = (image * opaque + 255 * (1 - opaque)).round().astype(np.uint8)
-    image = _reduced(photo.upright(image), settings.max_side)
+    image = to_compress(photo, settings)
     height, width = image.shape[:2]
-    if max(height, width) > _LONGEST_SIDE:
-        raise ValueError(f'the picture is {width} x {height}, but JPEG holds sides up to {_LONGEST_SIDE}; reduce it.')
+    icc = _rgb_profile(photo)
     content = encode(image[..., ::-1], settings.qf, settings.chroma)
     exif = upright_exif(photo.exif, (width, height)) if photo.exif and not settings.strip else None
     described = add_segments(content, exif, None if settings.strip else icc)
