@@ -84,7 +84,7 @@ def size_of(caption: str) -> int:
 
 
 class CaptionJudge:
-    """Says of captions how near they bring the restored picture to the original (paper, section 4.7: the sender's side).
+    """Says how near captions bring the restored picture to the original (paper, section 4.7: the sender's side).
 
     Captions that the text encoder cannot tell apart, because words are unknown or cut off, are restored once.
 
@@ -104,7 +104,7 @@ class CaptionJudge:
         tried: how many restored pictures were compared.
 
     Raises:
-        ValueError: when the networks take no captions, the size of the pictures differs, or LPIPS is needed and missing.
+        ValueError: when the networks take no captions, the pictures differ in size, or LPIPS is needed and missing.
     """
 
     def __init__(self, restorer: Restorer, original: np.ndarray, received: Received, by: str = 'lpips',

@@ -11,7 +11,7 @@ BUILT_IN = 'default'  # stands for the built-in list where a file could be named
 
 COLOURS = tuple('black white grey brown red orange yellow green blue purple pink golden silver beige turquoise '
                 'dark light bright pale colorful'.split())
-THINGS = tuple((
+THINGS = tuple(
     'bird head crown bill beak eye throat breast belly wings back tail feathers '  # the parts that CUB's captions name
     'flower petals leaves stem center '
     'striped spotted small large long round wooden metal wet '
@@ -20,7 +20,7 @@ THINGS = tuple((
     'room floor table chair bed carpet curtain glass plate cup food fruit book paper sign '
     'man woman child people face hair skin hand shirt dress jacket hat helmet '
     'dog cat horse cow sheep fish insect car bus train boat plane bicycle '
-    'background shadow light'.split()))
+    'background shadow light'.split())
 WORDS = tuple(dict.fromkeys(COLOURS + THINGS))
 """The built-in list, each word once."""
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,14 +201,25 @@ def _reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 
-def compress_all(jobs: Sequence[Job], settings: CompressSettings, say: Callable[[str], None]) -> tuple[
-        list[Sizes], dict[Path, str]]:
+Decide = Callable[[Job, Photo, CompressSettings], tuple[str, str]]
+"""The caption for a picture ('' for none), and words about it that go on the line of the file."""
+
+
+def own_caption(job: Job, photo: Photo, settings: CompressSettings) -> tuple[str, str]:
+    """The caption that is given or that the file has, see `find_caption`, and where it is from."""
+    caption, source = find_caption(job.source, settings.caption, job.root, max_pixels=settings.max_pixels)
+    return caption, f', from {source}' if caption and source != '--caption' else ''
+
+
+def compress_all(jobs: Iterable[Job], settings: CompressSettings, say: Callable[[str], None],
+                 decide: Decide = own_caption) -> tuple[list[Sizes], dict[Path, str]]:
     """Compress all; one bad file never stops the rest.
 
     Args:
         jobs: the images.
         settings: how.
         say: called with a line for each file written.
+        decide: see `Decide`.
 
     Returns:
         Sizes of the files written, and what failed: file -> why.
@@ -219,15 +230,15 @@ def compress_all(jobs: Sequence[Job], settings: CompressSettings, say: Callable[
             if job.target.exists() and not settings.overwrite:
                 raise FileExistsError(f'{job.target} is already there; --overwrite replaces it.')
             photo = read_photo(job.source, settings.max_pixels)
-            caption, source = find_caption(job.source, settings.caption, job.root, max_pixels=settings.max_pixels)
+            caption, words = decide(job, photo, settings)
             content, sizes = compress(photo, caption, settings)
             with atomic(job.target) as temporary:
                 temporary.write_bytes(content)
-        except (OSError, ValueError, MemoryError, cv2.error) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError, cv2.error) as error:
             failed[job.source] = str(error) or type(error).__name__
             continue
         written.append(sizes)
         for warning in photo.notes:
             say(f'warning: {job.source}: {warning}.')
-        say(f'{job.target}: {sizes}' + (f', from {source}' if caption and source != '--caption' else ''))
+        say(f'{job.target}: {sizes}{words}')
     return written, failed
