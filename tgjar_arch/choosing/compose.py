@@ -38,13 +38,13 @@ def compose_caption(judge: CaptionJudge, words: Sequence[str], max_bytes: int | 
         texts = {f'{current.caption} {word}'.strip(): word for word in pool}
         texts = {text: word for text, word in texts.items() if is_caption(text)}
         fitting = [text for text in texts if max_bytes is None or size_of(text) <= max_bytes]
-        if current is judge.none:
+        if not current.caption:
             too_long = len(texts) - len(fitting)
         trials = sorted(judge(fitting, tell), key=_rank)
         judged += len(trials)
         if not trials or not current.score - trials[0].score > tolerance:
             break
-        if current is judge.none:
+        if not current.caption:
             pool = [texts[trial.caption] for trial in trials][:shortlist]
         current = trials[0]
         pool = [word for word in pool if word != texts[current.caption]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgjar_arch.choosing.criteria import check_criterion
 from tgjar_arch.choosing.nearness import Distance, Nearness
 from tgjar_arch.pictures.limits import MAX_PIXELS
 from tgjar_arch.pictures.photo import read_photo
@@ -100,7 +102,6 @@ class CaptionJudge:
         text_strength, strength, colourise: as the receiver will have them, see `Restorer.__call__`.
 
     Attributes:
-        none: what no caption does.
         tried: how many restored pictures were compared.
 
     Raises:
@@ -120,7 +121,27 @@ class CaptionJudge:
         self._with = trials(colourise=True) if colourise else self._without
         self._nearness = Nearness(original, lpips)
         self._known: dict[tuple[int, ...] | None, Distance] = {}
-        self.none = self([''])[0]
+        self([''])
+
+    @property
+    def none(self) -> Trial:
+        """What no caption does."""
+        return self._trial('', None)
+
+    def _trial(self, caption: str, key: tuple[int, ...] | None) -> Trial:
+        return Trial(caption, self._known[key], self._known[key].score(self.by))
+
+    def judging_by(self, by: str) -> CaptionJudge:
+        """The same judge with another criterion; what one has restored, the other need not."""
+        check_criterion(by)
+        other = copy(self)
+        other.by = by
+        return other
+
+    def restored(self, caption: str) -> np.ndarray:
+        """The picture (H, W, 3), RGB uint8, that the receiver will see."""
+        text = clean(caption)
+        return next((self._with if text else self._without)([text]))
 
     def _key(self, caption: str) -> tuple[int, ...] | None:
         """Equal for captions that restore alike; None for those that restore like none."""
@@ -145,8 +166,7 @@ class CaptionJudge:
             del new[None]
             self._compare(self._without, {None: ''}, tell)
         self._compare(self._with, new, tell)
-        return [Trial(text, self._known[key], self._known[key].score(self.by))
-                for key, text in zip(keys, texts, strict=True)]
+        return [self._trial(text, key) for key, text in zip(keys, texts, strict=True)]
 
     def _compare(self, trials: CaptionTrials, new: Mapping[tuple[int, ...] | None, str],
                  tell: Tell | None) -> None:

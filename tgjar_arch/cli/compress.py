@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     choosing.add_argument('--choose', action='store_true', help='choose between all captions of a file (every line '
                           'of its text file, every one in the metadata), or those of --caption')
     choosing.add_argument('--compose', action='store_true', help='compose a caption: begin with none, add the word '
-                          'that gains most, until none gains; of --words and the words of the captions. With --choose the '
-                          'better of both is kept')
+                          'that gains most, until none gains; of --words and the words of the captions. With --choose '
+                          'the better of both is kept')
     choosing.add_argument('--choose-by', choices=CRITERIA, help='what is nearest to the original: LPIPS (AlexNet; its '
                           'ImageNet weights are downloaded once, or TGJAR_LPIPS_ALEX names them), PSNR, or '
                           f'{UNITS["mix"]} (default: {CRITERIA[0]})')
