@@ -230,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--weights', type=Path, help='file of `tgjar export`, or the name of shipped weights')
     parser.add_argument('--qf', type=int, nargs='+', default=[1, 5], metavar='Q', help='JPEG quality factors')
     parser.add_argument('--images', type=int, default=100, metavar='N', help='images, evenly spread (default: 100)')
+    parser.add_argument('--crop', type=int, default=256, metavar='N', help='centre of the images (default: 256)')
     parser.add_argument('--by', nargs='+', choices=CRITERIA, default=['lpips'], help='criteria, rows for each')
     parser.add_argument('--no-compose', dest='compose', action='store_false', help='only choose between the captions')
     parser.add_argument('--words', default=BUILT_IN, metavar='FILE', help='to compose of, one a line')
@@ -249,11 +250,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         weights = find_weights(options.weights)
         restorer, fingerprint = load_restorer(weights, options.device)
-        images = EvaluationSet(options.data, max_images=options.images)
+        images = EvaluationSet(options.data, options.crop, options.images)
         measures, _ = build_measures(METRICS)
         settings = {'weights': fingerprint, 'data': str(options.data), 'words': read_words(options.words), **{
-            name: getattr(options, name) for name in ('by', 'compose', 'caption_bytes', 'tolerance', 'shortlist',
-                                                      'ladder')}}
+            name: getattr(options, name) for name in ('crop', 'by', 'compose', 'caption_bytes', 'tolerance',
+                                                      'shortlist', 'ladder')}}
         found = run(restorer, images, measures, options, settings)
         made = tables(found, measures)
         draw(found, measures, options.output / 'rate_distortion.png')
