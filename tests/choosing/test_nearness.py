@@ -67,5 +67,5 @@ def test_without_weights_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr(nearness, 'build_lpips', fail)
     assert lpips_for('psnr', torch.device('cpu')) is None
     for by in ('lpips', 'mix'):
-        with pytest.raises(ValueError, match=rf'chosen by {by} here: .*\(no network\).* by psnr \(--choose-by psnr\) works'):
+        with pytest.raises(ValueError, match=rf'chosen by {by} here: .*\(no network\).* by psnr \(--choose-by psnr\)'):
             lpips_for(by, torch.device('cpu'))
