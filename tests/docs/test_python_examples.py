@@ -104,3 +104,13 @@ def test_losses_in_a_strangers_training_loop(stranger):
     expected = (restored - gt).abs().mean() + 0.01 * (d_gt / (d_lq + 0.1)).mean() + 0.0005 * sum(terms.values())
     torch.testing.assert_close(stranger['loss'].detach(), expected)
     assert all(term > 0 for term in terms.values())
+
+
+def test_choosing_a_caption(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    picture(48, 40).save('photo.png')
+    names: dict = {}
+    exec(example('docs/captions.md', 'choose_caption'), names)
+    choice = names['choice']
+    assert choice.candidates == 2 and choice.gain_db >= 0
+    assert capsys.readouterr().out == f'{choice.chosen.caption} {choice.gain_db}\n'

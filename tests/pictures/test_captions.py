@@ -12,7 +12,15 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from tests.helpers.photo_files import described, exif, picture, saved, xmp
 from tgjar_arch.jpeg.segments import add_segments
-from tgjar_arch.pictures.captions import MAX_XMP_BYTES, decode, find_caption, is_caption, own_captions, xmp_description
+from tgjar_arch.pictures.captions import (
+    MAX_XMP_BYTES,
+    decode,
+    find_caption,
+    find_captions,
+    is_caption,
+    own_captions,
+    xmp_description,
+)
 from tgjar_arch.text.caption_files import Misfit
 from tgjar_arch.text.cleaning import clean
 from tgjar_arch.text.encodings import SPACES, UNKNOWN
@@ -462,3 +470,26 @@ def test_misfits_are_logged_once(write, caplog):
     with caplog.at_level(logging.WARNING):
         assert find_caption(path).text == find_caption(path).text == 'f r sich'
     assert caplog.messages == [f'{sidecar}: {SPACES}.']
+
+
+def test_every_caption_of_a_file_the_one_that_counts_first(write, tmp_path):
+    path = write(saved(picture(), comment='its own', exif=exif(description='its EXIF')), 'a/x.jpg')
+    write(b'beside\n\nits own\nmore beside\n', 'a/x.txt')
+    write(b'{"file_name": "a/x.jpg", "captions": ["listed", "beside", "also listed"]}\n', 'metadata.jsonl')
+    found = find_captions(path, root=tmp_path)
+    assert [(one.text, one.source) for one in found] == [
+        ('its own', 'JPEG comment'), ('its EXIF', 'EXIF description'), ('beside', 'x.txt'), ('more beside', 'x.txt'),
+        ('listed', 'metadata.jsonl'), ('also listed', 'metadata.jsonl')]
+    assert find_caption(path, root=tmp_path) == found[0]
+
+
+def test_every_row_of_a_table_counts(write):
+    path = write(saved(picture()))
+    write(b'file_name,text\nx.jpg,one\ny.jpg,other\nx.jpg,two\n', 'metadata.csv')
+    assert [one.text for one in find_captions(path)] == ['one', 'two']
+    assert find_caption(path).text == 'one'
+
+
+def test_no_caption_at_all_and_no_picture(write, tmp_path):
+    assert find_captions(write(saved(picture()))) == []
+    assert find_captions(tmp_path / 'nowhere.jpg') == find_captions(write(b'no picture', 'y.jpg')) == []

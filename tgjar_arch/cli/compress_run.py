@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,6 +147,30 @@ def _fitting(place: Path) -> str:
     return place.name if len(os.fsencode(place.name)) <= MAX_NAME else fitting_name(place.stem, place.suffix)
 
 
+def to_compress(photo: Photo, settings: CompressSettings) -> np.ndarray:
+    """Return the picture that the encoder gets: upright, opaque, reduced; (H, W, 3) uint8 RGB.
+
+    Args:
+        photo, settings: as of `compress`.
+
+    Raises:
+        ValueError: if it is larger than a JPEG file can hold.
+    """
+    image = to_srgb(photo.pixels, _rgb_profile(photo)) if settings.strip else photo.pixels
+    if photo.alpha is not None:
+        opaque = photo.alpha[..., None].astype(np.float32) / 255
+        image = (image * opaque + 255 * (1 - opaque)).round().astype(np.uint8)
+    image = _reduced(photo.upright(image), settings.max_side)
+    height, width = image.shape[:2]
+    if max(height, width) > _LONGEST_SIDE:
+        raise ValueError(f'the picture is {width} x {height}, but JPEG holds sides up to {_LONGEST_SIDE}; reduce it.')
+    return image
+
+
+def _rgb_profile(photo: Photo) -> bytes | None:
+    return photo.icc if photo.icc and photo.icc[16:20] == b'RGB ' else None
+
+
 def compress(photo: Photo, caption: str, settings: CompressSettings) -> tuple[bytes, Sizes]:
     """Return a baseline JPEG file, upright, with its caption in a comment segment (UTF-8), and its sizes.
 
@@ -163,15 +187,9 @@ def compress(photo: Photo, caption: str, settings: CompressSettings) -> tuple[by
     if caption and not is_caption(caption):
         raise ValueError(f'the caption {caption[:60]!r} would not be read back: it looks like what cameras and '
                          'programs write into comments; word it otherwise.')
-    icc = photo.icc if photo.icc and photo.icc[16:20] == b'RGB ' else None
-    image = to_srgb(photo.pixels, icc) if settings.strip else photo.pixels
-    if photo.alpha is not None:
-        opaque = photo.alpha[..., None].astype(np.float32) / 255
-        image = (image * opaque + 255 * (1 - opaque)).round().astype(np.uint8)
-    image = _reduced(photo.upright(image), settings.max_side)
+    image = to_compress(photo, settings)
     height, width = image.shape[:2]
-    if max(height, width) > _LONGEST_SIDE:
-        raise ValueError(f'the picture is {width} x {height}, but JPEG holds sides up to {_LONGEST_SIDE}; reduce it.')
+    icc = _rgb_profile(photo)
     content = encode(image[..., ::-1], settings.qf, settings.chroma)
     exif = upright_exif(photo.exif, (width, height)) if photo.exif and not settings.strip else None
     described = add_segments(content, exif, None if settings.strip else icc)
@@ -190,14 +208,25 @@ def _reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 
-def compress_all(jobs: Sequence[Job], settings: CompressSettings, say: Callable[[str], None]) -> tuple[
-        list[Sizes], dict[Path, str]]:
+Decide = Callable[[Job, Photo, CompressSettings], tuple[str, str]]
+"""The caption for a picture ('' for none), and words about it that go on the line of the file."""
+
+
+def own_caption(job: Job, photo: Photo, settings: CompressSettings) -> tuple[str, str]:
+    """The caption that is given or that the file has, see `find_caption`, and where it is from."""
+    caption, source = find_caption(job.source, settings.caption, job.root, max_pixels=settings.max_pixels)
+    return caption, f', from {source}' if caption and source != '--caption' else ''
+
+
+def compress_all(jobs: Iterable[Job], settings: CompressSettings, say: Callable[[str], None],
+                 decide: Decide = own_caption) -> tuple[list[Sizes], dict[Path, str]]:
     """Compress all; one bad file never stops the rest.
 
     Args:
         jobs: the images.
         settings: how.
         say: called with a line for each file written.
+        decide: see `Decide`.
 
     Returns:
         Sizes of the files written, and what failed: file -> why.
@@ -208,15 +237,15 @@ def compress_all(jobs: Sequence[Job], settings: CompressSettings, say: Callable[
             if job.target.exists() and not settings.overwrite:
                 raise FileExistsError(f'{job.target} is already there; --overwrite replaces it.')
             photo = read_photo(job.source, settings.max_pixels)
-            caption, source = find_caption(job.source, settings.caption, job.root, max_pixels=settings.max_pixels)
+            caption, words = decide(job, photo, settings)
             content, sizes = compress(photo, caption, settings)
             with atomic(job.target) as temporary:
                 temporary.write_bytes(content)
-        except (OSError, ValueError, MemoryError, cv2.error) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError, cv2.error) as error:
             failed[job.source] = str(error) or type(error).__name__
             continue
         written.append(sizes)
         for warning in photo.notes:
             say(f'warning: {job.source}: {warning}.')
-        say(f'{job.target}: {sizes}' + (f', from {source}' if caption and source != '--caption' else ''))
+        say(f'{job.target}: {sizes}{words}')
     return written, failed

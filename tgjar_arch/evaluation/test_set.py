@@ -121,6 +121,10 @@ class EvaluationSet:
         """The JPEG file of the original at a quality factor, 4:2:0."""
         return encode(self.original(name), qf)
 
+    def every_caption(self, name: str) -> list[str]:
+        """All captions of an image, the one of `captions` first."""
+        return list(self._dataset.images[self._index[name]].captions)
+
     def captions(self, kind: str = 'right') -> dict[str, str]:
         """The caption of every image that a restorer is given; '' for none.
 

@@ -256,15 +256,20 @@ def _log(misfit: Misfit) -> None:
 
 
 @lru_cache(maxsize=16)
-def _metadata_captions(path: Path, stamp: tuple[int, int]) -> tuple[dict[str, str], tuple[Misfit, ...]]:
-    """First caption of each image, by its name and its folded name; `stamp` makes a changed file a new one."""
+def _metadata_captions(path: Path, stamp: tuple[int, int],
+                       every: bool) -> tuple[dict[str, tuple[str, ...]], tuple[Misfit, ...]]:
+    """First caption of each image, or every one, by its name and its folded name; a new `stamp` makes a new file."""
     misfits: list[Misfit] = []
-    captions: dict[str, str] = {}
+    captions: dict[str, tuple[str, ...]] = {}
     names: list[str] = []
     for file_name, found, _ in read_metadata(path, misfits.append, strict=False):
         names.append(folded(image_name(file_name)))
         if found:
-            captions.setdefault(image_name(os.path.normpath(file_name).replace(os.sep, '/')), found[0])
+            name = image_name(os.path.normpath(file_name).replace(os.sep, '/'))
+            if every:
+                captions[name] = captions.get(name, ()) + tuple(found)
+            else:
+                captions.setdefault(name, (found[0],))
     for name in list(captions):
         captions.setdefault(folded(name), captions[name])
     if names and not {folded(image_name(name)) for name in list_images(path.parent)}.intersection(names):
@@ -301,14 +306,35 @@ def find_caption(path: str | os.PathLike, caption: str | None = None, root: str 
         own = FoundCaption('', 'none')
     if own.text and not is_title(own):
         return own
-    beside = _beside(path, tell)
-    if not beside.text:
-        beside = _in_metadata(path, root, tell)
-    if beside.text or own.text:
-        return beside if beside.text else own
+    beside = _beside(path, tell) or _in_metadata(path, root, tell)
+    if beside or own.text:
+        return beside[0] if beside else own
     if auto is not None and (text := clean(auto(path)[:MAX_CAPTION])):
         return FoundCaption(text, 'captioner')
     return FoundCaption('', 'none')
+
+
+def find_captions(path: str | os.PathLike, root: str | os.PathLike | None = None, max_pixels: int = MAX_PIXELS,
+                  tell: Tell = _log) -> list[FoundCaption]:
+    """Return every caption of an image file, of which `find_caption` takes the first; equal ones once.
+
+    All that the file itself says, every line of the text file beside it, every caption in the nearest metadata that
+    name the file, and titles in the file.
+
+    Args:
+        path, root, max_pixels, tell: as of `find_caption`.
+    """
+    path = Path(path)
+    own: list[FoundCaption] = []
+    with suppress(OSError, ValueError):
+        own.extend(own_captions(path, max_pixels, tell))
+    found = [one for one in own if not is_title(one)]
+    found += _beside(path, tell, every=True) + _in_metadata(path, root, tell, every=True)
+    found += [one for one in own if is_title(one)]
+    texts: dict[str, FoundCaption] = {}
+    for one in found:
+        texts.setdefault(one.text, one)
+    return list(texts.values())
 
 
 def _files_of(folder: Path) -> list[str]:
@@ -319,8 +345,8 @@ def _files_of(folder: Path) -> list[str]:
         return []
 
 
-def _beside(path: Path, tell: Tell) -> FoundCaption:
-    """The caption in a text file beside an image; tells of files whose name comes near."""
+def _beside(path: Path, tell: Tell, every: bool = False) -> list[FoundCaption]:
+    """The first caption in a text file beside an image, or every one; tells of files whose name comes near."""
     name, files = image_name(path.name), _files_of(path.parent)
     # `x.jpg.txt` belongs to x.jpg, not to an x.png that lies there too.
     texts = [file for file in files if is_sidecar(file)
@@ -328,7 +354,7 @@ def _beside(path: Path, tell: Tell) -> FoundCaption:
     for file in match_sidecars([name], texts).get(name, []):
         lines = [text for line in read_caption_file(path.with_name(file), tell) if (text := clean(line))]
         if lines:
-            return FoundCaption(lines[0], file)
+            return [FoundCaption(line, file) for line in (lines if every else lines[:1])]
     pictures = {image_name(file) for file in files if image_name(file) != file}
     for file in files:
         if is_sidecar(file) and _differs_in_case(sidecar_stem(file), name):
@@ -337,7 +363,7 @@ def _beside(path: Path, tell: Tell) -> FoundCaption:
             continue  # of another picture, which may have a text file as well
         elif (not is_sidecar(file) or sidecar_stem(file) not in pictures) and (misfit := unread(path.parent, file)):
             tell(misfit)
-    return FoundCaption('', 'none')
+    return []
 
 
 def _differs_in_case(stem: str, name: str) -> bool:
@@ -345,8 +371,8 @@ def _differs_in_case(stem: str, name: str) -> bool:
     return stem != name and stem.casefold() == name.casefold()
 
 
-def _in_metadata(path: Path, root: str | os.PathLike | None, tell: Tell) -> FoundCaption:
-    """The caption in the nearest `metadata.jsonl` or `metadata.csv` that has one."""
+def _in_metadata(path: Path, root: str | os.PathLike | None, tell: Tell, every: bool = False) -> list[FoundCaption]:
+    """The first caption, or every one, in the nearest `metadata.jsonl` or `metadata.csv` that has one."""
     whole = Path(os.path.abspath(path))  # not resolved: names are those of links
     top = whole.parent if root is None else Path(os.path.abspath(root))
     for folder in whole.parents if whole.is_relative_to(top) else ():
@@ -354,12 +380,14 @@ def _in_metadata(path: Path, root: str | os.PathLike | None, tell: Tell) -> Foun
         for _, file in sorted(ranked):
             metadata = folder / file
             status = metadata.stat()
-            captions, misfits = _metadata_captions(metadata, (status.st_mtime_ns, status.st_size))
+            captions, misfits = _metadata_captions(metadata, (status.st_mtime_ns, status.st_size), every)
             for misfit in misfits:
                 tell(misfit)
             name = image_name(whole.relative_to(folder).as_posix())
-            if text := clean(captions.get(name, captions.get(folded(name), ''))):
-                return FoundCaption(text, file)
+            found = [FoundCaption(text, file) for caption in captions.get(name, captions.get(folded(name), ()))
+                     if (text := clean(caption))]
+            if found:
+                return found
         if folder == top:
             break
-    return FoundCaption('', 'none')
+    return []

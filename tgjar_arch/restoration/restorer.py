@@ -207,7 +207,7 @@ class Restorer:
         if set(extra) != set(self.extra_inputs):
             raise ValueError(f'{self.name} expects the extra inputs {list(self.extra_inputs)}, but got {list(extra)}.')
         _check_strength(strength)
-        restored = self._restore_whole(lq, self._conditions(captions, text_strength), extra)
+        restored = self._restore_whole(lq, self.conditions(captions, text_strength), extra)
         return _applied(lq, restored, strength)
 
     def __call__(self, image: Picture, caption: str | Sequence[str | None] | None = None, *,
@@ -306,7 +306,7 @@ class Restorer:
         if not tile:
             for k in range(0, len(batch), at_once):
                 part = slice(k, k + at_once)
-                restored[part] = self._restore_whole(batch[part], self._conditions(captions[part], text_strength),
+                restored[part] = self._restore_whole(batch[part], self.conditions(captions[part], text_strength),
                                                      {key: value[part] for key, value in extra.items()})
             return _grey_again(images, restored if images.ndim == 4 else restored[0], colourise)
         for k, (lq, out) in enumerate(zip(batch, restored, strict=True)):
@@ -319,9 +319,27 @@ class Restorer:
             self._restore_parts(read, write, (height, width), captions[k:k + 1], text_strength, tile, extra, progress)
         return _grey_again(images, restored if images.ndim == 4 else restored[0], colourise)
 
-    def _conditions(self, captions: Sequence[str | None],
-                    text_strength: float) -> list[tuple[float, TextFeatures | None]]:
-        """What is restored for the captions: (weight in the sum, text features)."""
+    def ids(self, caption: str) -> tuple[int, ...]:
+        """What the text encoder reads of a caption, cut to `max_words`; captions of equal ids restore alike.
+
+        () for one without a known word, and where the networks take no text.
+        """
+        if not self.takes_text:
+            return ()
+        padded, mask = self.tokenizer.pad(self._ids_of(clean(caption[:MAX_CAPTION])), self.max_words)
+        return tuple(padded[mask].tolist())
+
+    def conditions(self, captions: Sequence[str | None],
+                   text_strength: float = 1.) -> list[tuple[float, TextFeatures | None]]:
+        """What a batch is restored for: the result is the sum of those for (weight, text features of N captions).
+
+        Args:
+            captions: N texts; '' or None is no caption.
+            text_strength: as of `__call__`.
+
+        Raises:
+            ValueError: when the strength is not as said.
+        """
         if not (isfinite(text_strength) and text_strength >= 0):
             raise ValueError(f'text_strength must be 0 (no text) or more, but is {text_strength}.')
         if not self.takes_text or text_strength == 0 or not any(captions):
@@ -366,7 +384,7 @@ class Restorer:
                        text_strength: float, tile: int | None, extra: Mapping[str, Tensor],
                        progress: Callable[[int, int], None] | None) -> None:
         """One image, read and written as `restore_in_tiles` does it."""
-        conditions = self._conditions(captions, text_strength)
+        conditions = self.conditions(captions, text_strength)
         if tile is None:
             tile = self._choose_tile(*size, text_strength)
         if not tile:

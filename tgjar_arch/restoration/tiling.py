@@ -146,12 +146,59 @@ def restore_whole(net: TextGuidedGenerator, lq: Tensor,
     """
     height, width = lq.shape[2:]
     texts = [(weight, net.prepare_text(lq, text)) for weight, text in conditions]
+    return _restore_encoded(net, encode_whole(net, lq), texts)[:, :, :height, :width]
+
+
+class Encoded(NamedTuple):
+    """What a generator makes of N images before it reads a caption.
+
+    Attributes:
+        x: the images (N, 3, H, W), H and W in multiples of 8.
+        skips: of `encode_fine`.
+        coarse: of `encode_coarse`, (N, 2C, H/8, W/8).
+        pooled: GFM's (N, 2C) of the whole images; None without a GFM.
+    """
+
+    x: Tensor
+    skips: list[Tensor]
+    coarse: Tensor
+    pooled: Tensor | None
+
+    def repeated(self, count: int) -> Encoded:
+        """That of one image, for `count` captions; the skips, which a decoder overwrites, are copies."""
+        def expanded(part: Tensor) -> Tensor:
+            return part.expand(count, *part.shape[1:])
+
+        skips = [expanded(skip).clone(memory_format=torch.channels_last) for skip in self.skips]
+        return Encoded(expanded(self.x), skips, expanded(self.coarse),
+                       None if self.pooled is None else expanded(self.pooled))
+
+
+def encode_whole(net: TextGuidedGenerator, lq: Tensor) -> Encoded:
+    """The parts of `restore_whole` that no caption changes; images (N, 3, H, W)."""
     x = pad_to_multiple(lq)
     skips = net.encode_fine(x)
     coarse = net.encode_coarse(skips)
-    pooled = None if net.gfm is None else net.gfm.pool(coarse)
+    return Encoded(x, skips, coarse, None if net.gfm is None else net.gfm.pool(coarse))
+
+
+def restore_encoded(net: TextGuidedGenerator, encoded: Encoded,
+                    conditions: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
+    """The rest of `restore_whole`: (N, 3, H, W), float32, not clipped, of the padded size of `encoded`.
+
+    Args:
+        net: the generator.
+        encoded: of `encode_whole`; its skips are overwritten.
+        conditions: as of `restore_whole`.
+    """
+    return _restore_encoded(net, encoded, [(weight, net.prepare_text(encoded.x, text)) for weight, text in conditions])
+
+
+def _restore_encoded(net: TextGuidedGenerator, encoded: Encoded,
+                     texts: Sequence[tuple[float, TextFeatures | None]]) -> Tensor:
+    x, skips, coarse, pooled = encoded
     deeps = [net.fuse(coarse, text, pooled) for _, text in texts]
-    return _decode(net, x, skips, coarse, deeps, texts)[:, :, :height, :width]
+    return _decode(net, x, skips, coarse, deeps, texts)
 
 
 def _decode(net: TextGuidedGenerator, x: Tensor, skips: list[Tensor], coarse: Tensor, deeps: list[Tensor],
