@@ -1,7 +1,6 @@
 """tgjar doctor: what it finds, and the one line it may change in BasicSR."""
 
 import os
-import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 

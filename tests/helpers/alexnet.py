@@ -1,7 +1,8 @@
 """Random weights of torchvision's AlexNet, drawn once for each state of the random numbers.
 
-An AlexNet takes half a second, nearly all of it for 58 million numbers of a classifier that nothing here reads, and most
-tests of a training build one from the same seed. The weights, and what is drawn after them, are those without this.
+An AlexNet takes half a second, nearly all of it for 58 million numbers of a classifier that nothing here reads, and
+most tests of a training build one from the same seed. The weights, and what is drawn after them, are those without
+this.
 """
 
 from collections import OrderedDict
