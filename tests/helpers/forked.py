@@ -150,22 +150,28 @@ def _run(kind: str, *rest: str) -> None:
         runpy.run_path(kind, run_name='__main__')
 
 
+def _main() -> int:
+    """Exit code of the program, or of a process that was forked from it."""
+    if (request := _serve()) is None:
+        return 0
+    _become(request)
+    try:
+        _run(*request['start'])
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 if __name__ == '__main__':
-    if (request := _serve()) is not None:
-        _become(request)
-        code = 1
-        try:
-            _run(*request['start'])
-            code = 0
-        except SystemExit as stop:
-            if isinstance(stop.code, str):
-                print(stop.code, file=sys.stderr)
-            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        except BaseException:
-            traceback.print_exc()
-        # As Python ends, but that the libraries are not taken apart, which would take longer than many a test.
-        threading._shutdown()
-        atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(code)
+    exit_code = _main()
+    # As Python ends, but that the libraries are not taken apart, which would take longer than many a test.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(exit_code)
