@@ -16,7 +16,7 @@ from PIL import Image
 
 import tgjar_arch
 
-pytest_plugins = ['tests.helpers.tiny_model']  # its fixture `opt`
+pytest_plugins = ['tests.helpers.alexnet', 'tests.helpers.tiny_model']  # a fixture for all, and `opt`
 
 tgjar_arch.register()  # first of all, so that a test may name what is ours
 

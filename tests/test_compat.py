@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision.transforms.functional
 
+from tests.helpers.forked import python
 from tgjar_arch import compat
 
 # The children below load compat.py by its path: importing the package would already have called prepare().
@@ -19,17 +20,15 @@ spec.loader.exec_module(compat)
 """
 
 
-def run_python(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, '-c', LOAD + code], capture_output=True, text=True)
-
-
 def test_prepare_imports_neither_torchvision_nor_basicsr() -> None:
-    done = run_python('compat.prepare(); print({"torch", "torchvision", "basicsr"} & set(sys.modules))')
+    code = LOAD + 'compat.prepare(); print({"torch", "torchvision", "basicsr"} & set(sys.modules))'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.stdout == 'set()\n', done.stderr
 
 
 def test_prepare_makes_stock_basicsr_importable() -> None:
-    done = run_python('compat.prepare(); import basicsr.data.degradations as d; print(d.rgb_to_grayscale.__module__)')
+    done = python('-c', LOAD + 'compat.prepare(); import basicsr.data.degradations as d; '
+                        'print(d.rgb_to_grayscale.__module__)')
     assert done.stdout == 'torchvision.transforms.functional\n', done.stderr
 
 

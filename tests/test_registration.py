@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import basicsr
@@ -37,7 +40,7 @@ compat.prepare()
 
 
 def report(root: Path, cwd: Path) -> dict:
-    """What a fresh process has imported, and registered before and after `import tgjar_arch` from `root`."""
+    """What a process of its own has imported, and registered before and after `import tgjar_arch` from `root`."""
     output = run_python(SHIM + REPORT, cwd, root).stdout
     return json.loads(output[output.index('REPORT') + len('REPORT'):])
 
@@ -146,7 +149,10 @@ def test_line_of_an_option_file_registers(tmp_path: Path) -> None:
 
 
 def test_import_is_light(tmp_path: Path) -> None:
-    imported = set(run_python('import sys, tgjar_arch; print(*sys.modules)', tmp_path, ROOT).stdout.split())
+    done = subprocess.run([sys.executable, '-c', 'import sys, tgjar_arch; print(*sys.modules)'], cwd=tmp_path,
+                          env=os.environ | {'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert 'tgjar_arch' in imported
     assert not imported & {'torch', 'torchvision', 'basicsr', 'numpy', 'cv2', 'PIL'}
 
 

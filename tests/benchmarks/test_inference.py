@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from pathlib import Path
 
@@ -6,6 +5,7 @@ import pytest
 import torch
 
 from benchmarks import inference
+from tests.helpers.forked import python
 from tgjar_arch.evaluation.cost import count_flop
 
 CPU = torch.device('cpu')
@@ -47,6 +47,7 @@ def test_peak_memory_is_what_a_run_takes_at_its_height():
     program = """
 import torch
 from benchmarks import inference
+from tests.helpers.forked import python
 
 def run():
     for _ in range(3):
@@ -56,7 +57,8 @@ def run():
 print(inference.peak_memory(run, torch.device('cpu')))
 """
     root = Path(inference.__file__).parents[1]
-    done = subprocess.run([sys.executable, '-c', program], cwd=root, capture_output=True, text=True, check=True)
+    done = python('-c', program, cwd=root)
+    assert done.returncode == 0, done.stderr
     assert 45e6 < float(done.stdout) < 120e6
 
 

@@ -83,8 +83,10 @@ def test_a_folder_of_others_is_refused(tmp_path, capsys):
     assert [file for file in tmp_path.rglob('*') if file.is_file()] == [tmp_path / 'restored' / 'mine.png']
 
 
-def test_a_failing_training_is_shown(tmp_path, capsys):
-    assert demo.main(['-o', str(tmp_path), '--iterations', '1', '1', '--force_yml', 'train:optim_g:lr=fast']) == 1
+def test_a_failing_training_is_shown(tmp_path, monkeypatch, capsys):
+    train = demo_run.train
+    monkeypatch.setattr(demo_run, 'train', lambda output, name, extra: train(output, name, ['train:optim_g:lr=fast']))
+    assert demo.main(['-o', str(tmp_path), '--train']) == 1
     error = capsys.readouterr().err
     assert 'the training failed' in error and 'lr' in error
     shutil.rmtree(tmp_path / 'experiments', ignore_errors=True)

@@ -1,13 +1,13 @@
 """tgjar doctor: what it finds, and the one line it may change in BasicSR."""
 
 import os
-import subprocess
-import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.checkout import ROOT
+from tests.helpers.forked import python
 from tgjar_arch.cli import doctor
 from tgjar_arch.metrics.fid import INCEPTION_FILE
 
@@ -90,7 +90,7 @@ def test_fix_makes_the_installed_basicsr_import(tmp_path: Path) -> None:
     copy.write_bytes(source.replace(doctor._WORKING_IMPORT, BROKEN.splitlines()[2]))
     assert 'Repaired' in doctor.fix_import(copy)
     assert copy.read_bytes() == source.replace(BROKEN.splitlines()[2], doctor._WORKING_IMPORT)
-    done = subprocess.run([sys.executable, str(copy)], capture_output=True, text=True)
+    done = python(copy)
     assert done.returncode == 0, done.stderr
 
 
@@ -166,5 +166,5 @@ def test_nothing_of_basicsr_needs_future() -> None:
     """Its metadata require it, setup.py does not."""
     code = ('import sys; sys.modules["future"] = sys.modules["past"] = None\n'
             'import tgjar_arch, basicsr.train, basicsr.test; print("imports")')
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    done = python('-c', code, path=(ROOT,))
     assert done.stdout == 'imports\n', done.stderr

@@ -2,10 +2,7 @@
 
 import contextlib
 import importlib.util
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.helpers.checkout import ROOT
+from tests.helpers.forked import python
 from tests.helpers.pages import blocks, commands
 from tests.helpers.photo_files import picture
 from tgjar_arch.cli import main as cli
@@ -58,11 +56,9 @@ def run(words: list[str], folder: Path) -> None:
         with contextlib.chdir(folder):
             assert cli.main(words[1:]) == 0, words
         return
-    programs = {'tgjar': [sys.executable, '-m', 'tgjar_arch'], 'python': [sys.executable]}
-    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
-                                'TGJAR_LPIPS_ALEX': str(folder / 'alexnet.pth')}
-    done = subprocess.run([*programs[words[0]], *words[1:]], cwd=folder, env=environment, capture_output=True,
-                          text=True)
+    programs = {'tgjar': ['-m', 'tgjar_arch'], 'python': []}
+    done = python(*programs[words[0]], *words[1:], cwd=folder, path=(ROOT,),
+                  TGJAR_LPIPS_ALEX=str(folder / 'alexnet.pth'))
     assert done.returncode == 0, f'{words}\n{done.stdout[-3000:]}{done.stderr[-3000:]}'
 
 

@@ -1,15 +1,19 @@
 import json
 import math
+import sys
 from copy import deepcopy
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 from torch.utils.data import DataLoader
 
+from tests.helpers.checkout import ROOT
+from tests.helpers.forked import start
 from tgjar_arch import register
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.checkpoint import load_checkpoint
@@ -189,11 +193,13 @@ def test_validation_equals_the_losses_of_a_batch(opt):
     assert results['sentence_loss'] == pytest.approx((terms['sentence_i2t'] + terms['sentence_t2i']).item(), rel=1e-4)
 
 
-def validate_in(rank, opt, folder):
+def validate_in(rank, folder):
+    """One of the two processes: `folder` has opt.json, and gets the results."""
     torch.set_num_threads(1)
     distributed.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2,
                                    timeout=timedelta(minutes=5))
     register()  # as the option file's first line does
+    opt = json.loads((folder / 'opt.json').read_text())
     model = make(opt)
     model.opt['dist'] = True  # the networks stay bare: their wrapping is not the subject
     torch.save(validate(model, opt), f'{folder}/results{rank}.pth')
@@ -204,7 +210,10 @@ def validate_in(rank, opt, folder):
 def test_two_processes_share_a_validation(opt, tmp_path):
     model = make(opt)
     validate(model, opt)
-    multiprocessing.spawn(validate_in, (opt, tmp_path), nprocs=2)
+    (tmp_path / 'opt.json').write_text(json.dumps(opt))
+    processes = [start('-m', __name__, rank, tmp_path, path=(ROOT,)) for rank in (0, 1)]
+    for done in [process.wait() for process in processes]:
+        assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f'results{rank}.pth') for rank in (0, 1))
     assert first == pytest.approx(model.metric_results, rel=1e-5) and second is None  # one process reports
 
@@ -338,3 +347,7 @@ def test_a_checkpoint_with_code_is_refused(opt, tmp_path, label, monkeypatch):
     with pytest.raises(ValueError, match='evil.pth is refused: it holds more than tensors and plain containers'):
         build_model(deepcopy(opt))
     assert given == [True] and not (tmp_path / 'written').exists()
+
+
+if __name__ == '__main__':
+    validate_in(int(sys.argv[1]), Path(sys.argv[2]))

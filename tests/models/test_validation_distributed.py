@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 from safetensors.torch import save_file
-from torch import distributed, multiprocessing
+from torch import distributed
 from torch.utils.data import DataLoader
 
 import tgjar_arch
+from tests.helpers.checkout import ROOT
+from tests.helpers.forked import start
 from tests.helpers.tiny_model import make
 from tgjar_arch.metrics.lpips import build_lpips
 
@@ -27,12 +30,13 @@ def validate(opt: dict, result: Path) -> None:
     torch.save([model.metric_results, model.best_metric_results], result)
 
 
-def process(rank: int, opts: list[dict], folder: Path) -> None:
+def process(rank: int, folder: Path) -> None:
+    """One of the two: `folder` has opts.json, and gets the scores of each."""
     tgjar_arch.register()  # a new process, which has read no option file
     torch.set_num_threads(1)
     distributed.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2,
                                    timeout=timedelta(minutes=5))  # then an error, where one waits for the other
-    for index, opt in enumerate(opts):
+    for index, opt in enumerate(json.loads((folder / 'opts.json').read_text())):
         validate(opt, folder / f'rank{rank}_{index}.pth')
     distributed.destroy_process_group()
 
@@ -56,7 +60,10 @@ def test_two_processes(opt: dict, tmp_path: Path, photos) -> None:
         opts[-1]['path']['visualization'] = str(tmp_path / f'results{count}' / 'visualization')
         validate(opts[-1], tmp_path / f'alone_{index}.pth')
     written = [read_and_remove(Path(opt['path']['visualization'])) for opt in opts]
-    multiprocessing.spawn(process, (opts, tmp_path), nprocs=2)
+    (tmp_path / 'opts.json').write_text(json.dumps(opts))
+    processes = [start('-m', __name__, rank, tmp_path, path=(ROOT,)) for rank in (0, 1)]
+    for done in [process.wait() for process in processes]:
+        assert done.returncode == 0, done.stderr
     for index, count in enumerate((3, 1)):
         scores, best = torch.load(tmp_path / f'alone_{index}.pth')
         assert scores['psnr'] > 5 and math.isnan(scores['niqe']) and (scores['fd'] > 0) == (count > 1)
@@ -75,3 +82,7 @@ def read_and_remove(folder: Path) -> dict[str, bytes]:
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
     shutil.rmtree(folder)
     return files
+
+
+if __name__ == '__main__':
+    process(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,10 +1,7 @@
 """Every baseline, from its option files as a user runs them: trained for two iterations, validated, tested."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +9,7 @@ from PIL import Image
 
 from tests.helpers.checkout import ROOT
 from tests.helpers.force_yml_rows import option_file
+from tests.helpers.forked import python
 from tgjar_arch.weights.checkpoint import load_checkpoint
 
 # What a test must make smaller, and the metrics that need large images (NIQE) or downloaded weights (LPIPS).
@@ -44,9 +42,7 @@ def test_train_then_test(net, photos, tmp_path):
     # `tgjar train ...` and `tgjar test ...` in one process: half of the time would be imports
     command = ['train', '-opt', option_file(f'train_{net}_cub'), '--force_yml', *TRAIN, *NETWORKS[net],
                'then', 'test', '-opt', option_file(f'test_{net}_cub'), '--force_yml', *TEST, *NETWORKS[net]]
-    done = subprocess.run([sys.executable, '-c', BOTH, *map(str, command)], cwd=tmp_path, timeout=300,
-                          capture_output=True, text=True,
-                          env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+    done = python('-c', BOTH, *command, cwd=tmp_path, path=(ROOT,))
     text = done.stdout + done.stderr
     assert done.returncode == 0, text[-3000:]
 

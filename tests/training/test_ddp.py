@@ -1,14 +1,12 @@
-"""TGJARModel on two processes (torchrun, gloo on the CPU), through BasicSR's launcher.
+"""TGJARModel on two processes (as of torchrun, gloo on the CPU), through BasicSR's launcher.
 
 L_R and L_C are means over the images of a batch, so two processes with half the batch each take the steps that one
 process takes with all of it. L_IT and the discriminator's batch normalisation compare the images of one process with
 each other, and so differ by nature: of these, only that they run and keep the processes together.
 """
 
-import os
 import re
-import subprocess
-import sys
+import socket
 from pathlib import Path
 
 import pytest
@@ -17,10 +15,10 @@ import yaml
 from basicsr.utils.options import ordered_yaml
 
 from tests.helpers.checkout import ROOT
+from tests.helpers.forked import start
 from tgjar_arch.cli import vocab
 from tgjar_arch.metrics.lpips import build_lpips
 
-TWO = ('-m', 'torch.distributed.run', '--nproc_per_node=2')
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU the launcher takes it, one for each process'),
@@ -77,15 +75,26 @@ def _plain(value):
     return [_plain(entry) for entry in value] if isinstance(value, list) else value
 
 
-def train(options, batch, launcher=()):
-    """Output of `tgjar train` in a process of its own, or under `launcher`."""
-    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    command = [sys.executable, *launcher, '-m', 'tgjar_arch', 'train', '-opt', options, '--force_yml',
+def train(options, batch, processes=1):
+    """Output of `tgjar train` in a process of its own, or in several, with what torchrun sets for each.
+
+    torchrun itself starts one in test_pipeline.py.
+    """
+    command = ['-m', 'tgjar_arch', 'train', '-opt', options, '--force_yml',
                f'datasets:train:batch_size_per_gpu={batch}']
-    command += ['--launcher', 'pytorch'] if launcher else []
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
+    ranks = [{}]
+    if processes > 1:
+        command += ['--launcher', 'pytorch']
+        with socket.create_server(('127.0.0.1', 0)) as free:
+            port = free.getsockname()[1]
+        ranks = [{'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(processes),
+                  'LOCAL_WORLD_SIZE': str(processes), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
+                 for rank in range(processes)]
+    started = [start(*command, path=(ROOT,), **variables) for variables in ranks]
+    all_done = [process.wait(timeout=500) for process in started]
+    text = ''.join(done.stdout + done.stderr for done in all_done)
+    assert all(done.returncode == 0 for done in all_done), text[-6000:]
+    return text
 
 
 def logged(text, key):
@@ -98,7 +107,7 @@ def weights(name, label):
 
 def test_two_processes_take_the_steps_of_one_with_the_double_batch(workspace):
     one = train(workspace('one', without=('gan_opt',)), 2)
-    two = train(workspace('two', without=('gan_opt',)), 1, (*TWO, '--master_port=29531'))
+    two = train(workspace('two', without=('gan_opt',)), 1, processes=2)
     assert 'World size (gpu number): 2' in two
     for key in ('l_g_pix', 'l_g_contrastive'):
         assert len(logged(one, key)) == 3
@@ -115,7 +124,7 @@ def test_two_processes_take_the_steps_of_one_with_the_double_batch(workspace):
 
 def test_all_options_together_and_one_writer(workspace):
     options = workspace('gan', clip_grad=0.5, amp='bf16', channels_last=True, net_d_init_iters=1)
-    text = train(options, 1, (*TWO, '--master_port=29532'))
+    text = train(options, 1, processes=2)
     for key, steps in (('l_g_pix', 2), ('l_g_contrastive', 2), ('l_g_gan', 2), ('l_d_real', 3), ('l_d_fake', 3)):
         assert len(logged(text, key)) == steps, key
     folder = Path('experiments/gan')

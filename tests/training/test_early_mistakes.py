@@ -11,6 +11,7 @@ import yaml
 from basicsr.models.sr_model import SRModel
 
 from tests.helpers.checkout import ROOT
+from tests.helpers.forked import python
 from tests.training.test_pipeline import OPTIONS, workspace, write  # noqa: F401
 from tgjar_arch.cli.main import main
 from tgjar_arch.text.word_tokenizer import WordTokenizer
@@ -182,11 +183,8 @@ def test_a_test_keeps_its_old_results_too(workspace: Path, capsys: pytest.Captur
 
 
 def test_the_log_file_has_what_was_built_before_it(workspace: Path) -> None:  # noqa: F811
-    import subprocess
-    import sys
-
-    done = subprocess.run([sys.executable, '-m', 'tgjar_arch', 'train', '-opt', 'tiny.yml', '--force_yml',
-                           'train:total_iter=1'], capture_output=True, text=True, check=True)
+    done = python('-m', 'tgjar_arch', 'train', '-opt', 'tiny.yml', '--force_yml', 'train:total_iter=1', path=(ROOT,))
+    assert done.returncode == 0, done.stderr
     (log,) = Path('experiments/tiny').glob('train_*.log')
     text = log.read_text()
     for line in ('Number of train images: 3', 'Network: EDSR', 'Model [SRModel] is created', 'Start training'):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.helpers.checkout import ROOT
+from tests.helpers.forked import python
 from tgjar_arch.cli import vocab
 from tgjar_arch.cli.doctor import stock_import_error
 
@@ -50,9 +51,7 @@ def workspace(tmp_path, photos, monkeypatch):
 
 
 def run(*command, expect=0):
-    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, env=environment,
-                          timeout=300)
+    done = python(*command, path=(ROOT,))
     assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 

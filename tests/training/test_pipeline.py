@@ -16,6 +16,7 @@ import yaml
 from basicsr.models.sr_model import SRModel
 
 from tests.helpers.checkout import ROOT
+from tests.helpers.forked import python
 from tgjar_arch.cli.main import main
 from tgjar_arch.training import options as option_files
 from tgjar_arch.training import pipeline as trainer
@@ -72,10 +73,9 @@ def write(options: dict, name: str = 'tiny.yml') -> str:
     return name
 
 
-def tgjar(*arguments: str, launcher: tuple[str, ...] = (sys.executable,)) -> str:
-    """Run `tgjar ARGUMENTS` in a fresh process; returns what it wrote."""
-    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run([*launcher, '-m', 'tgjar_arch', *arguments], env=environment, capture_output=True, text=True)
+def tgjar(*arguments: str) -> str:
+    """Run `tgjar ARGUMENTS` in a process of its own; returns what it wrote."""
+    done = python('-m', 'tgjar_arch', *arguments, path=(ROOT,))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -158,8 +158,11 @@ def test_too_few_images_for_all_are_named(workspace: Path, capsys: pytest.Captur
 
 def test_torchrun_on_the_cpu(workspace: Path) -> None:
     torchrun = (sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29517')
-    output = tgjar('train', '-opt', 'tiny.yml', '--launcher', 'pytorch', '--force_yml', 'train:total_iter=2',
-                   launcher=torchrun)
+    done = subprocess.run([*torchrun, '-m', 'tgjar_arch', 'train', '-opt', 'tiny.yml', '--launcher', 'pytorch',
+                           '--force_yml', 'train:total_iter=2'], capture_output=True, text=True,
+                          env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
     if torch.cuda.is_available():
         pytest.skip('a GPU is used here')
     assert 'World size (gpu number): 2' in output

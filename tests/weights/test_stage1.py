@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.helpers.checkout import ROOT
+from tests.helpers.forked import python
 from tgjar_arch.archs.image_encoder_arch import DAMSMImageEncoder
 from tgjar_arch.archs.lstm_text_encoder_arch import LSTMTextEncoder
 from tgjar_arch.losses.damsm_loss import DAMSMLoss
@@ -67,8 +66,7 @@ def test_without_basicsr(stage1: tuple) -> None:
     code = ('import sys; sys.modules["basicsr"] = None\n'
             'from tgjar_arch.weights.stage1 import load_stage1\n'
             'print(type(load_stage1(sys.argv[1])[0]).__name__)')
-    done = subprocess.run([sys.executable, '-c', code, str(stage1[0])], capture_output=True, text=True,
-                          env=os.environ | {'PYTHONPATH': str(ROOT)})
+    done = python('-c', code, stage1[0], path=(ROOT,))
     assert done.stdout == 'DAMSMImageEncoder\n', done.stderr
 
 
