@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         '(default: those of `tgjar restore`)')
     parser.add_argument('--fidelity-weights', metavar='FILE', help='weights of the same network that were trained for '
                         'fidelity (default: the shipped ones that belong to --weights)')
-    parser.add_argument('--qf', type=int, choices=range(1, 101), nargs='+', default=list(QFS), metavar='Q',
+    parser.add_argument('--qf', type=int, nargs='+', default=list(QFS), metavar='Q',
                         help=f'JPEG quality factors (default: {" ".join(map(str, QFS))})')
     parser.add_argument('--fidelity', type=float, nargs='+', default=list(FIDELITIES), metavar='F',
                         help=f'points of the curve (default: {" ".join(f"{value:g}" for value in FIDELITIES)})')
@@ -182,6 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if any(value is not None and value < 1 for value in (args.number, args.crop)):
             raise ValueError('--number and --crop must be 1 or more.')
+        if not all(1 <= qf <= 100 for qf in args.qf):
+            raise ValueError('--qf must be from 1 to 100.')
         qfs, fidelities = (sorted(set(values)) for values in (args.qf, map(check_fidelity, args.fidelity)))
         weights = find_weights(args.weights)
         partner = find_fidelity_weights(weights, args.fidelity_weights)
