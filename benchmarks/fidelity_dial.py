@@ -133,9 +133,9 @@ def draw(points: Points, output: Path) -> None:
         curve = [point for point in of_quality.values() if point.fidelity is not None]
         axis.plot([point.lpips.mean for point in curve], [point.psnr.mean for point in curve], 'o-', color='tab:blue',
                   markersize=4, linewidth=1.4, label='fidelity')
-        for point in curve:
-            axis.annotate(f'{point.fidelity:g}', (point.lpips.mean, point.psnr.mean), fontsize=8, xytext=(5, -9),
-                          textcoords='offset points')
+        for k, point in enumerate(curve):  # above and below in turns, for points that are close to each other
+            axis.annotate(f'{point.fidelity:g}', (point.lpips.mean, point.psnr.mean), fontsize=8, ha='center',
+                          xytext=(0, -13 if k % 2 else 6), textcoords='offset points')
         for name in names:
             if name in of_quality:
                 point, number = of_quality[name], names.index(name)
