@@ -19,7 +19,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tgjar_arch.atomic_file import atomic
-from tgjar_arch.cli import arguments
 from tgjar_arch.evaluation.bootstrap import Interval
 from tgjar_arch.evaluation.measures import build_measures
 from tgjar_arch.evaluation.methods import build_methods, parse_methods
@@ -28,6 +27,7 @@ from tgjar_arch.evaluation.scores import measure_all
 from tgjar_arch.evaluation.tables import Table
 from tgjar_arch.evaluation.test_set import EvaluationSet
 from tgjar_arch.text.escaping import as_markdown
+from tgjar_arch.weights.interpolation import check_fidelity
 from tgjar_arch.weights.shipped import find_fidelity_weights, find_weights
 
 QFS = (1, 10, 40)
@@ -133,9 +133,9 @@ def draw(points: Points, output: Path) -> None:
         curve = [point for point in of_quality.values() if point.fidelity is not None]
         axis.plot([point.lpips.mean for point in curve], [point.psnr.mean for point in curve], 'o-', color='tab:blue',
                   markersize=4, linewidth=1.4, label='fidelity')
-        for point in curve:
-            axis.annotate(f'{point.fidelity:g}', (point.lpips.mean, point.psnr.mean), fontsize=8, xytext=(5, -9),
-                          textcoords='offset points')
+        for k, point in enumerate(curve):  # above and below in turns, for points that are close to each other
+            axis.annotate(f'{point.fidelity:g}', (point.lpips.mean, point.psnr.mean), fontsize=8, ha='center',
+                          xytext=(0, -13 if k % 2 else 6), textcoords='offset points')
         for name in names:
             if name in of_quality:
                 point, number = of_quality[name], names.index(name)
@@ -161,28 +161,33 @@ def main(argv: Sequence[str] | None = None) -> int:
                         '(default: %(default)s)')
     parser.add_argument('--weights', metavar='FILE', help='file of `tgjar export`, or the name of shipped weights '
                         '(default: those of `tgjar restore`)')
-    arguments.add_fidelity_weights(parser)
-    parser.add_argument('--qf', type=arguments.quality_factor, nargs='+', default=list(QFS), metavar='Q',
+    parser.add_argument('--fidelity-weights', metavar='FILE', help='weights of the same network that were trained for '
+                        'fidelity (default: the shipped ones that belong to --weights)')
+    parser.add_argument('--qf', type=int, nargs='+', default=list(QFS), metavar='Q',
                         help=f'JPEG quality factors (default: {" ".join(map(str, QFS))})')
-    parser.add_argument('--fidelity', type=arguments.fidelity, nargs='+', default=list(FIDELITIES), metavar='F',
+    parser.add_argument('--fidelity', type=float, nargs='+', default=list(FIDELITIES), metavar='F',
                         help=f'points of the curve (default: {" ".join(f"{value:g}" for value in FIDELITIES)})')
     parser.add_argument('--method', action='append', default=[], metavar='NAME[=PATH]',
                         help='another method to stand beside it, as of `tgjar evaluate`; may be given several times')
-    parser.add_argument('--number', type=arguments.positive_int, metavar='N',
+    parser.add_argument('--number', type=int, metavar='N',
                         help='images, evenly spread (default: all)')
-    parser.add_argument('--crop', type=arguments.positive_int, metavar='PIXELS',
+    parser.add_argument('--crop', type=int, metavar='PIXELS',
                         help='side of the centre that is cut out before compression (default: whole images)')
     parser.add_argument('--text', metavar='FOLDER', help='folder of the captions, if they do not lie with the images')
-    arguments.add_device(parser)
+    parser.add_argument('--device', help='cpu or cuda (default: the GPU if there is one)')
     parser.add_argument('-o', '--output', type=Path, default=Path('results/fidelity_dial'), metavar='FOLDER',
                         help='(default: %(default)s)')
     parser.add_argument('--quiet', action='store_true', help='no progress bars')
     args = parser.parse_args(argv)
     try:
+        if any(value is not None and value < 1 for value in (args.number, args.crop)):
+            raise ValueError('--number and --crop must be 1 or more.')
+        if not all(1 <= qf <= 100 for qf in args.qf):
+            raise ValueError('--qf must be from 1 to 100.')
+        qfs, fidelities = (sorted(set(values)) for values in (args.qf, map(check_fidelity, args.fidelity)))
         weights = find_weights(args.weights)
         partner = find_fidelity_weights(weights, args.fidelity_weights)
         images = EvaluationSet(args.data, args.crop, args.number, args.text)
-        qfs, fidelities = (sorted(set(values)) for values in (args.qf, args.fidelity))
         points, sources = measure(images, weights, partner, qfs, fidelities, ['JPEG', *dict.fromkeys(args.method)],
                                   args.output, args.device, args.quiet)
         size = f'centre {args.crop}x{args.crop}' if args.crop else 'whole'

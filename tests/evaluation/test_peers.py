@@ -85,7 +85,7 @@ def test_waifu2x():
     errors = [np.mean((one.astype(float) - smooth) ** 2) for one in (noisy, restored)]
     assert errors[1] < errors[0] / 2
     # 256 pixels a tile: no seam, since each tile sees what it needs of its neighbours.
-    assert np.array_equal(peer.restore(noisy[100:])[20:], restored[120:])
+    assert np.abs(peer.restore(noisy[100:])[20:].astype(int) - restored[120:]).max() <= 1
     assert 'noise 3' in peer.source and peer.identity != waifu2x(1).identity
 
 

@@ -78,8 +78,9 @@ def waifu2x(noise: int = DEFAULT_NOISE) -> Peer:
     given, made = net.input_names()[0], net.output_names()[0]
 
     def enlarge(part: np.ndarray) -> np.ndarray:
+        memory = np.ascontiguousarray(part)  # which ncnn reads in `extract`, and does not keep alive
         extractor = net.create_extractor()
-        extractor.input(given, ncnn.Mat(np.ascontiguousarray(part)))
+        extractor.input(given, ncnn.Mat(memory))
         return np.array(extractor.extract(made)[1])
 
     def restore(picture: np.ndarray) -> np.ndarray:
