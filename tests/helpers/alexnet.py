@@ -18,7 +18,7 @@ STATES = 16  # that are remembered, 10 MB each
 
 @pytest.fixture(scope='session', autouse=True)
 def alexnet_drawn_once() -> Iterator[None]:
-    """Let AlexNet remember its newest initialisations; a remembered one has a classifier of no weights in particular."""
+    """Let AlexNet remember its newest initialisations; the classifier of a remembered one is arbitrary."""
     original = AlexNet.__init__
     drawn: OrderedDict[tuple, tuple[dict[str, torch.Tensor], torch.Tensor]] = OrderedDict()
 
