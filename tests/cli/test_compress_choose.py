@@ -11,13 +11,16 @@ from safetensors.torch import save_file
 
 from tests.helpers.photo_files import exif, picture, saved
 from tests.helpers.tiny_restorer import write_tiny_weights
+from tgjar_arch.choosing.choose import Choice
+from tgjar_arch.choosing.judge import Trial
+from tgjar_arch.choosing.nearness import Distance
 from tgjar_arch.cli import compress, compress_choose, restore
 from tgjar_arch.jpeg.codec import encode
 from tgjar_arch.metrics.lpips import build_lpips
 from tgjar_arch.pictures.captions import find_caption
 from tgjar_arch.pictures.photo import read_photo
 
-CAPTIONS = ('a small yellow bird', 'a red bird with black wings', 'blue sky')
+CAPTIONS = ('a small yellow bird', 'Yellow', 'blue sky')
 
 
 @pytest.fixture(scope='module')
@@ -86,7 +89,7 @@ def test_by_lpips_with_local_weights(tgjar, image, tmp_path, monkeypatch, capsys
         assert tgjar(image, '--compose', '--choose', *by, *given(*CAPTIONS), '-o', tmp_path / 'out.jpg', '--overwrite',
                      '--shortlist', 3) == 0
         line = capsys.readouterr().out.splitlines()[0]
-        assert re.search(r': "[a-z ]+" gains 0\.\d{4} LPIPS and (gains|loses) \d+\.\d\d dB over none; tried \d+', line)
+        assert re.search(r': "[A-Za-z ]+" gains 0\.\d{4} LPIPS and (loses )?\d+\.\d\d dB over none; tried \d+', line)
 
 
 @pytest.mark.parametrize('by', [[], ['--choose-by', 'mix']])
@@ -197,6 +200,17 @@ def test_nothing_is_half_written_when_interrupted(tgjar, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         tgjar(root, '--choose', '--choose-by', 'psnr', *given(*CAPTIONS), '-o', out, '--quiet')
     assert [path.name for path in out.iterdir()] == ['a.jpg'] and read_photo(out / 'a.jpg').size == (51, 37)
+
+
+def test_gains_and_losses_in_words():
+    def choice(lpips, psnr):
+        none, chosen = (Trial('', Distance(*values), 0) for values in ((20., .5), (20 + psnr, .5 - lpips)))
+        return Choice(chosen, none)
+
+    gains = compress_choose.gains
+    assert gains([choice(.01, .1)]) == 'gains 0.0100 LPIPS and 0.10 dB'
+    assert gains([choice(.01, -.1)]) == 'gains 0.0100 LPIPS and loses 0.10 dB'
+    assert gains([choice(-.03, -.1), choice(.01, -.3)]) == 'loses 0.0100 LPIPS and 0.20 dB'
 
 
 @pytest.mark.parametrize('arguments, message', [

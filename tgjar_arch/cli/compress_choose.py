@@ -137,8 +137,12 @@ def gains(choices: Sequence[Choice]) -> str:
     if lpips:
         parts.append((float(np.mean(lpips)), '.4f', 'LPIPS'))
     parts.append((float(np.mean([choice.gain_db for choice in choices])), '.2f', 'dB'))
-    return ' and '.join(f'{"loses" if value < 0 else "gains"} {abs(value):{digits}} {unit}'
-                        for value, digits, unit in parts)
+    said, before = [], ''
+    for value, digits, unit in parts:
+        verb = 'loses' if value < 0 else 'gains'
+        said.append(f'{"" if verb == before else verb + " "}{abs(value):{digits}} {unit}')
+        before = verb
+    return ' and '.join(said)
 
 
 def start(settings: ChooseSettings, quiet: bool = False) -> Chooser:
