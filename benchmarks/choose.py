@@ -8,10 +8,11 @@ are LPIPS-Alex, LPIPS-Squeeze and PSNR, so not only what was chosen by; differen
 images (bootstrap).
 
 A caption makes the file longer by its bytes and 4. Spent on JPEG quality instead, they buy a better picture to begin
-with. Quality is a whole number, whose steps cost more than a caption (at quality 1 there is nothing between two sizes),
-so each image's own ladder of qualities, restored without captions by the same weights, is interpolated in bytes: what
-the picture would score at exactly the size of the file with its caption. Weights that were trained for one quality
-alone restore the next one worse than they could; compare by weights for all qualities.
+with. Quality is a whole number, whose steps are coarse and uneven in bytes (2 costs next to nothing over 1, the next
+ones more than some words), so each image's own ladder of qualities, restored without captions by the same weights, is
+interpolated linearly in bytes: what the picture would score at exactly the size of the file with its caption. Weights
+that were trained for one quality alone restore the next one worse than they could; compare by weights for all
+qualities.
 
 Each image is written to scores.jsonl at once, and a run that was interrupted goes on from there.
 """
