@@ -89,6 +89,7 @@ setup(
         # torch: the exporter through torch.export, with sizes left free
         'onnx': ['onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'torch>=2.7'],
         'fbcnn': ['spandrel>=0.4'],
+        'spandrel': ['spandrel>=0.4'],
         'fid': ['torchmetrics>=1.8', 'torch-fidelity>=0.3'],
         # pyiqa's code and some of the weights behind PI and Ma are for non-commercial use. It requires much that these
         # two do not need, a second OpenCV among it: `pip install --no-deps pyiqa` spares that.

@@ -103,7 +103,7 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
     # Copies, for the library refuses tensors that share their memory, as tied embeddings (T5) do.
     tensors = {key: value.to(torch.float16 if half and value.is_floating_point() else value.dtype, copy=True,
                              memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    _check_finite(tensors, ' (--half ends at 65,504)' if half else '')
+    check_finite(tensors, ' (--half ends at 65,504)' if half else '')
     try:
         with atomic(path, durable=True) as temporary:
             save_file(tensors, temporary, metadata=metadata)
@@ -144,7 +144,7 @@ def read_weights(path: str | Path) -> ExportedWeights:
                   for label, names in shapes.items()}
     try:
         for label, state in states.items():
-            _check_finite({f'net_{label}.{name}': value for name, value in state.items()})
+            check_finite({f'net_{label}.{name}': value for name, value in state.items()})
     except ValueError as error:
         raise ValueError(f'weights file {path} cannot be used: {error}') from error
     return ExportedWeights(network_g, states['g'], network_t, states['t'], tokenizer, max_words, max_qf,
@@ -245,7 +245,12 @@ def _max_words(text: str | None) -> int:
     return int(text)
 
 
-def _check_finite(tensors: dict[str, Tensor], hint: str = '') -> None:
+def check_finite(tensors: dict[str, Tensor], hint: str = '') -> None:
+    """Make sure that every value is a number.
+
+    Raises:
+        ValueError: it is not; `hint` follows what is said of it.
+    """
     for key, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f'the tensor {key} has values that are NaN or infinite{hint}; a network with it restores '
