@@ -81,14 +81,15 @@ setup(
         # `make setup` and the README install BasicSR with --no-deps; `import tgjar_arch` without it says the command.
         'basicsr': ['basicsr>=1.4.2,<1.5'],
         'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'mypy>=2.0', 'types-PyYAML>=6.0', 'types-tqdm>=4.67',
-                'spandrel>=0.4', 'torchmetrics>=1.8', 'torch-fidelity>=0.3', 'onnx>=1.18', 'onnxruntime>=1.20',
-                'onnxscript>=0.5', 'matplotlib>=3.8', 'gradio>=6.0', 'playwright>=1.40',
+                'spandrel>=0.4', 'huggingface_hub>=1.0', 'torchmetrics>=1.8', 'torch-fidelity>=0.3', 'onnx>=1.18',
+                'onnxruntime>=1.20', 'onnxscript>=0.5', 'matplotlib>=3.8', 'gradio>=6.0', 'playwright>=1.40',
                 'jsonschema>=4.18', 'hypothesis>=6.100',
                 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
         'app': ['gradio>=6.0'],
         # torch: the exporter through torch.export, with sizes left free
         'onnx': ['onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'torch>=2.7'],
         'fbcnn': ['spandrel>=0.4'],
+        'hub': ['huggingface_hub>=1.0'],
         'spandrel': ['spandrel>=0.4'],
         'fid': ['torchmetrics>=1.8', 'torch-fidelity>=0.3'],
         # pyiqa's code and some of the weights behind PI and Ma are for non-commercial use. It requires much that these
