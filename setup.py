@@ -15,7 +15,7 @@ setup(
     long_description=(HERE / 'README.md').read_text('utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.11,<3.13',
+    python_requires='>=3.11,<3.14',
     # `datasets/` and `losses/` lie at the top of the repository and install inside tgjar_arch, so that Hugging Face's
     # `datasets` and BasicSR's own `losses` are never shadowed. tests/test_packaging.py fails when one is forgotten.
     packages=[
@@ -78,7 +78,7 @@ setup(
     extras_require={
         # BasicSR is required, but stands in an extra: pip would fetch its requirement tb-nightly even where BasicSR is
         # installed already, which some mirrors of the package index lack, and which writes into tensorboard's folder.
-        # `make setup` and the README install BasicSR with --no-deps; `import tgjar_arch` without it says the command.
+        # `tgjar doctor --fix` installs it without; what needs it says so.
         'basicsr': ['basicsr>=1.4.2,<1.5'],
         'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'mypy>=2.0', 'types-PyYAML>=6.0', 'types-tqdm>=4.67',
                 'spandrel>=0.4', 'huggingface_hub>=1.0', 'torchmetrics>=1.8', 'torch-fidelity>=0.3', 'onnx>=1.18',

@@ -28,7 +28,6 @@ class Hub:
         self.cut: set[str] = set()
         self.broken = False
         self.requests: list[tuple[str, str]] = []
-        self.uploads: dict[str, bytes] = {}
         self.address = ''
 
     def branch_of(self, repo: str, revision: str) -> str | None:
@@ -127,33 +126,20 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == '/api/validate-yaml':
             self._answer({'errors': [], 'warnings': []})
         elif re.fullmatch(r'/api/models/(.+)/preupload/(.+)', path):
-            self._answer({'files': [
-                {'path': file['path'], 'shouldIgnore': False,
-                 'uploadMode': 'lfs' if file['path'].endswith('.safetensors') else 'regular'}
-                for file in json.loads(body)['files']]})
-        elif path.endswith('.git/info/lfs/objects/batch'):
-            self._answer({'transfer': 'basic', 'objects': [
-                {**item, 'actions': {'upload': {'href': f'{self.hub.address}/upload/{item["oid"]}'}}}
-                for item in json.loads(body)['objects']]}, Content_Type='application/vnd.git-lfs+json')
+            # Large files would go to Xet, whose protocol is the library's own business.
+            self._answer({'files': [{'path': file['path'], 'shouldIgnore': False, 'uploadMode': 'regular'}
+                                    for file in json.loads(body)['files']]})
         elif match := re.fullmatch(r'/api/models/(.+)/commit/(.+)', path):
             repo, branch = match.groups()
             files = self.hub.repos[repo][branch]
             for line in map(json.loads, body.decode().splitlines()):
                 if line['key'] == 'file':
                     files[line['value']['path']] = base64.b64decode(line['value']['content'])
-                elif line['key'] == 'lfsFile':
-                    files[line['value']['path']] = self.hub.uploads[line['value']['oid']]
             commit = self.hub.commit(repo, branch)
             address = f'{self.hub.address}/{repo}/commit/{commit}'
             self._answer({'success': True, 'commitOid': commit, 'commitUrl': address})
         else:
             self._answer({}, 404)
-
-    def do_PUT(self) -> None:
-        self.hub.requests.append((self.command, self.path))
-        body = self.rfile.read(int(self.headers['Content-Length']))
-        self.hub.uploads[hashlib.sha256(body).hexdigest()] = body
-        self._answer({})
 
 
 @contextmanager
