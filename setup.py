@@ -15,6 +15,22 @@ setup(
     long_description=(HERE / 'README.md').read_text('utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    author='Seed ca99079e maintainers',
+    keywords='jpeg artifact-removal image-restoration deblocking text-guided basicsr pytorch',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Environment :: Console',
+        'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Multimedia :: Graphics',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Processing',
+        'Typing :: Typed',
+    ],
     python_requires='>=3.11,<3.14',
     # `datasets/` and `losses/` lie at the top of the repository and install inside tgjar_arch, so that Hugging Face's
     # `datasets` and BasicSR's own `losses` are never shadowed. tests/test_packaging.py fails when one is forgotten.
