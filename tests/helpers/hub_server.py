@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
             exists = repo in self.hub.repos
             if not exists:
                 self.hub.repos[repo] = {'main': {}}
-                if wanted.get('private'):
+                if wanted.get('private') or wanted.get('visibility') == 'private':
                     self.hub.private[repo] = 'writer'
             self._answer({'url': f'{self.hub.address}/{repo}', 'id': repo}, 409 if exists else 200)
         elif match := re.fullmatch(r'/api/models/(.+)/branch/(.+)', path):
