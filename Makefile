@@ -1,4 +1,4 @@
-# Needs Python 3.11 or 3.12, pip and make; everything else goes into .venv, made once and reused.
+# Needs Python 3.11 to 3.13, pip and make; everything else goes into .venv, made once and reused.
 # Variables: PYTHON (the interpreter .venv is made with), VENV, JOBS (processes of test, 2 unless given), ARGS (added to the
 # command of test, docs, demo and demo-train), INFERENCE and TRAINING (to those of bench), FUZZ_SECONDS (of fuzz, 300).
 
@@ -56,19 +56,19 @@ clean:  ## remove build files and caches; .venv, data and results stay
 
 # A name on the PATH may exist and not run (version managers), or lack venv (some Linux packages): each is tried.
 define find_python
-	suits() { "$$1" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	suits() { "$$1" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 		>/dev/null 2>&1; }; \
 	found=; \
 	if [ -n "$(PYTHON)" ]; then \
 		suits "$(PYTHON)" && found="$(PYTHON)"; \
 	else \
 		IFS=:; \
-		for name in python3.12 python3.11 python3 python; do for folder in $$PATH; do \
+		for name in python3.12 python3.11 python3.13 python3 python; do for folder in $$PATH; do \
 			[ -z "$$found" ] && [ -x "$$folder/$$name" ] && suits "$$folder/$$name" && found="$$folder/$$name"; \
 		done; done; unset IFS; \
 	fi; \
 	if [ -z "$$found" ]; then \
-		echo 'No Python 3.11 or 3.12 with venv was found$(if $(PYTHON), at PYTHON=$(PYTHON)). Install one' \
+		echo 'No Python 3.11, 3.12 or 3.13 with venv was found$(if $(PYTHON), at PYTHON=$(PYTHON)). Install one' \
 			'(Debian and Ubuntu: python3.11 and python3.11-venv), or name it: make setup PYTHON=/path/to/python3.11' >&2; \
 		exit 1; \
 	fi
@@ -87,6 +87,5 @@ $(STAMP): setup.py constraints.txt
 	@echo '[3/4] TGJAR and its requirements: some GB to download the first time, 6 GB on disk, a few minutes'
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@echo '[4/4] BasicSR, without its requirement tb-nightly, which some package mirrors lack'
-	@$(PIP) install --quiet --constraint constraints.txt --no-deps --no-build-isolation basicsr==1.4.2
 	$(BIN)/tgjar doctor --fix
 	@rm -f $(PENDING) && touch $@

@@ -15,7 +15,23 @@ setup(
     long_description=(HERE / 'README.md').read_text('utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.11,<3.13',
+    author='Seed ca99079e maintainers',
+    keywords='jpeg artifact-removal image-restoration deblocking text-guided basicsr pytorch',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Environment :: Console',
+        'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Multimedia :: Graphics',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Processing',
+        'Typing :: Typed',
+    ],
+    python_requires='>=3.11,<3.14',
     # `datasets/` and `losses/` lie at the top of the repository and install inside tgjar_arch, so that Hugging Face's
     # `datasets` and BasicSR's own `losses` are never shadowed. tests/test_packaging.py fails when one is forgotten.
     packages=[
@@ -78,17 +94,19 @@ setup(
     extras_require={
         # BasicSR is required, but stands in an extra: pip would fetch its requirement tb-nightly even where BasicSR is
         # installed already, which some mirrors of the package index lack, and which writes into tensorboard's folder.
-        # `make setup` and the README install BasicSR with --no-deps; `import tgjar_arch` without it says the command.
+        # `tgjar doctor --fix` installs it without; what needs it says so.
         'basicsr': ['basicsr>=1.4.2,<1.5'],
         'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'mypy>=2.0', 'types-PyYAML>=6.0', 'types-tqdm>=4.67',
-                'spandrel>=0.4', 'torchmetrics>=1.8', 'torch-fidelity>=0.3', 'onnx>=1.18', 'onnxruntime>=1.20',
-                'onnxscript>=0.5', 'matplotlib>=3.8', 'gradio>=6.0', 'playwright>=1.40',
+                'spandrel>=0.4', 'huggingface_hub>=1.0', 'torchmetrics>=1.8', 'torch-fidelity>=0.3', 'onnx>=1.18',
+                'onnxruntime>=1.20', 'onnxscript>=0.5', 'matplotlib>=3.8', 'gradio>=6.0', 'playwright>=1.40',
                 'jsonschema>=4.18', 'hypothesis>=6.100',
                 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=0.27'],
         'app': ['gradio>=6.0'],
         # torch: the exporter through torch.export, with sizes left free
         'onnx': ['onnx>=1.18', 'onnxruntime>=1.20', 'onnxscript>=0.5', 'torch>=2.7'],
         'fbcnn': ['spandrel>=0.4'],
+        'hub': ['huggingface_hub>=1.0'],
+        'spandrel': ['spandrel>=0.4'],
         'fid': ['torchmetrics>=1.8', 'torch-fidelity>=0.3'],
         # pyiqa's code and some of the weights behind PI and Ma are for non-commercial use. It requires much that these
         # two do not need, a second OpenCV among it: `pip install --no-deps pyiqa` spares that.

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import tgjar_arch
 from tests.helpers.checkout import ROOT, run_python
@@ -72,6 +73,28 @@ def test_wheel_metadata(wheel: Path) -> None:
     always = {re.match(r'[\w-]+', line)[0].lower() for line in required if 'extra ==' not in line}
     assert {'torch', 'torchvision', 'mmengine', 'lpips', 'opencv-python', 'pyyaml', 'numpy', 'transformers'} <= always
     assert 'basicsr' not in always  # it would pull tb-nightly, see setup.py
+
+
+def test_pythons_are_the_same_everywhere() -> None:
+    """The bound of setup.py, its classifiers, `make setup` and CI speak of the same versions."""
+    setup = (ROOT / 'setup.py').read_text('utf-8')
+    least, above = (int(number) for number in re.search(r"python_requires='>=3\.(\d+),<3\.(\d+)'", setup).groups())
+    versions = [f'3.{minor}' for minor in range(least, above)]
+    assert re.findall(r'Python :: (3\.\d+)', setup) == versions
+    assert f'(3, {least}) <= sys.version_info[:2] <= (3, {above - 1})' in (ROOT / 'Makefile').read_text('utf-8')
+    ci = yaml.safe_load((ROOT / '.github' / 'workflows' / 'ci.yml').read_text('utf-8'))
+    assert ci['jobs']['test']['strategy']['matrix']['python'] == versions
+    for page in ('README.md', 'docs/install.md'):
+        assert f'Python {", ".join(versions[:-1])} or {versions[-1]}' in (ROOT / page).read_text('utf-8')
+
+
+def test_the_citation_is_that_of_the_readme_and_the_version_that_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text('utf-8'))
+    assert citation['version'] == tgjar_arch.__version__ and citation['cff-version'] == '1.2.0'
+    paper = citation['preferred-citation']
+    bibtex = (ROOT / 'README.md').read_text('utf-8').partition('```bibtex')[2].replace('{', '').replace('}', '')
+    assert paper['title'] in bibtex and f'year      = {paper["year"]}' in bibtex
+    assert ' and '.join(f'{one["family-names"]}, {one["given-names"]}' for one in paper['authors']) in bibtex
 
 
 def test_every_import_is_required() -> None:

@@ -18,7 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-INSTALL_BASICSR = "pip install 'setuptools<82' wheel && pip install --no-deps --no-build-isolation basicsr==1.4.2"
+# On Python 3.13 and later BasicSR's setup.py fails, and `tgjar_arch.basicsr_install` corrects it.
+INSTALL_BASICSR = 'tgjar doctor --fix' if sys.version_info >= (3, 13) else (
+    "pip install 'setuptools<82' wheel && pip install --no-deps --no-build-isolation basicsr==1.4.2")
 FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 
 

@@ -1,6 +1,7 @@
 """tgjar doctor: what it finds, and the one line it may change in BasicSR."""
 
 import os
+import re
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 
 from tests.helpers.checkout import ROOT
 from tests.helpers.forked import python
+from tgjar_arch.basicsr_install import InstallError
 from tgjar_arch.cli import doctor
+from tgjar_arch.compat import INSTALL_BASICSR
 from tgjar_arch.metrics.fid import INCEPTION_FILE
 
 BROKEN = b"""import torch
@@ -73,8 +76,44 @@ def test_fix_that_cannot_be_written_says_so(degradations: Path, monkeypatch: pyt
 
 def test_without_basicsr_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, 'find_spec', lambda name: None)
-    with pytest.raises(FileNotFoundError, match='--no-deps --no-build-isolation basicsr==1.4.2'):
+    with pytest.raises(FileNotFoundError, match=re.escape(INSTALL_BASICSR)):
         doctor.degradations_file()
+
+
+def test_what_is_missing_of_basicsr_is_one_thing_to_do(monkeypatch: pytest.MonkeyPatch,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, 'find_spec', lambda name: None)
+    monkeypatch.setattr(doctor.metadata, 'packages_distributions', dict)
+    assert doctor.main([]) == 1
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [f'TO DO: basicsr is missing: {INSTALL_BASICSR}'] and 'basicsr        missing' in out
+
+
+def test_fix_installs_basicsr_where_it_is_missing(degradations: Path, monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    spec, installed = doctor.find_spec('basicsr'), []
+    monkeypatch.setattr(doctor, 'find_spec', lambda name: spec if installed else None)
+    monkeypatch.setattr(doctor, 'install_basicsr', lambda: installed.append(1) or 'Installed basicsr==1.4.2 in here.')
+    monkeypatch.setattr(doctor, 'stock_import_error', lambda: None)
+    doctor.main(['--fix'])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == 'Installed basicsr==1.4.2 in here.' and lines[1].startswith('Repaired the import of BasicSR in ')
+    doctor.main(['--fix'])
+    assert installed == [1] and 'needs no fix' in capsys.readouterr().out
+
+
+def test_fix_that_cannot_install_basicsr_says_why(monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> str:
+        raise InstallError('pip could not install basicsr==1.4.2: ERROR: no network')
+
+    monkeypatch.setattr(doctor, 'find_spec', lambda name: None)
+    monkeypatch.setattr(doctor.metadata, 'packages_distributions', dict)
+    monkeypatch.setattr(doctor, 'install_basicsr', fail)
+    assert doctor.main(['--fix']) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == 'TO DO: BasicSR was not installed: pip could not install basicsr==1.4.2: ERROR: no network'
+    assert second.startswith('TO DO: basicsr is missing: ')
 
 
 def test_stock_import_is_tried_in_a_fresh_process(degradations: Path, tmp_path: Path,

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tgjar_arch.cli import arguments
 from tgjar_arch.cli.screen import one_line
@@ -57,8 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         restorer = Restorer.from_pretrained(weights, args.device)
         dial = FidelityDial.find(restorer, weights, args.fidelity_weights)
-        app.serve(restorer, app.Limits(args.max_pixels, quality_limit(weights)), Path(weights).stem, args.host,
-                  args.port, args.max_megabytes * 1_000_000, args.share, args.browser,
+        name = weights.stem if weights.is_file() else args.weights.name
+        app.serve(restorer, app.Limits(args.max_pixels, quality_limit(weights)), name, args.host, args.port,
+                  args.max_megabytes * 1_000_000, args.share, args.browser,
                   lambda line: print(line, file=sys.stderr, flush=True), args.allow_host, dial)
     except (ImportError, OSError, ValueError) as error:
         print(one_line(f'tgjar app: {error}'), file=sys.stderr)

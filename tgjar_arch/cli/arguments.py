@@ -82,10 +82,11 @@ def add_weights(parser: Parser) -> None:
     """`--weights`, of which the environment may hold the default."""
     names = list(shipped())
     if names:
-        files = f'.safetensors file of `tgjar export` or one of {", ".join(names)}'
+        files = f'.safetensors file of `tgjar export`, one of {", ".join(names)}, or org/name of the Hugging Face Hub'
         default = f'the variable {WEIGHTS}, else {names[0]}'
     else:
-        files, default = '.safetensors file of `tgjar export`', f'the variable {WEIGHTS}'
+        files = '.safetensors file of `tgjar export`, or org/name of the Hugging Face Hub'
+        default = f'the variable {WEIGHTS}'
     parser.add_argument('--weights', type=Path, default=os.environ.get(WEIGHTS) or None, metavar='FILE',
                         help=f'{files} (default: {default})')
 

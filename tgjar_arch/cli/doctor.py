@@ -1,4 +1,7 @@
-"""`tgjar doctor [--fix]`: is everything in place? --fix repairs the installed BasicSR, so that its own scripts run."""
+"""`tgjar doctor [--fix]`: is everything in place?
+
+--fix installs BasicSR where it is missing, and repairs it, so that its own scripts run.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pathlib import Path
 
 import tgjar_arch
 from tgjar_arch.atomic_file import atomic
+from tgjar_arch.basicsr_install import InstallError, install_basicsr
 from tgjar_arch.compat import INSTALL_BASICSR
 from tgjar_arch.version import VERSION
 from tgjar_arch.weights.shipped import FOLDER, shipped
@@ -39,13 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the state of the installation. Returns 0 when all is in order, else 1, after saying what to do."""
     parser = argparse.ArgumentParser(prog='tgjar doctor', description='Check whether everything is in place.')
     parser.add_argument('--fix', action='store_true',
-                        help='repair an import of the installed BasicSR, as its master branch does, so that its own '
-                        'scripts run')
+                        help='install BasicSR 1.4.2 where it is missing, and repair an import of it, as its master '
+                        'branch does, so that its own scripts run')
     arguments = parser.parse_args(argv)
     to_do = []
     if arguments.fix:
         try:
+            if find_spec('basicsr') is None:
+                print(install_basicsr(), flush=True)
             print(fix_import(degradations_file()))
+        except InstallError as error:
+            to_do.append(f'BasicSR was not installed: {error}')
         except OSError as error:
             to_do.append(f'The import of BasicSR was not repaired: {error}. Run this as the owner of that file; '
                          '`tgjar train` and `tgjar test` work without.')
@@ -60,13 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             to_do.append(f'{name} is missing: {command}')
     _say('device', device())
 
-    fault = stock_import_error()
-    _say('stock basicsr', 'imports' if fault is None else f'does not import: {fault}')
+    has_basicsr = find_spec('basicsr') is not None  # else its line above says what to do
+    fault = stock_import_error() if has_basicsr else None
+    if has_basicsr:
+        _say('stock basicsr', 'imports' if fault is None else f'does not import: {fault}')
     if fault is not None:
         remedy = 'tgjar doctor --fix' if 'functional_tensor' in fault else INSTALL_BASICSR
         to_do.append(f'BasicSR\'s own train.py and test.py do not run ("{fault}"): {remedy}')
 
-    for kind, names in registered().items():
+    for kind, names in (registered() if has_basicsr else {}).items():
         _say(kind, ' '.join(names) or 'nothing registered')
         if not names:
             to_do.append(f'No {kind} is registered by tgjar_arch, so files of it are missing: install it again.')

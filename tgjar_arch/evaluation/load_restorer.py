@@ -16,6 +16,7 @@ from tgjar_arch.text.defaults import DEFAULT_MAX_WORDS
 from tgjar_arch.training.options import OptionError, read_options
 from tgjar_arch.weights.checkpoint import load_checkpoint, load_checkpoint_for
 from tgjar_arch.weights.file import ExportedWeights, read_weights
+from tgjar_arch.weights.folder import holds_weights
 from tgjar_arch.weights.interpolation import interpolate
 from tgjar_arch.weights.shipped import find_fidelity_weights
 
@@ -28,7 +29,7 @@ def cached_restorer(file: str, device: str | None, modified: int, fidelity: floa
 
 def load_restorer(file: str | os.PathLike, device: str | None = None, fidelity: float = 0.,
                   fidelity_weights: str | os.PathLike | None = None) -> tuple[Restorer, str]:
-    """Load a `.safetensors` file of `tgjar export`, or the networks of a test option file.
+    """Load a `.safetensors` file of `tgjar export`, a folder of weights, or the networks of a test option file.
 
     Args:
         file: of either kind.
@@ -42,7 +43,7 @@ def load_restorer(file: str | os.PathLike, device: str | None = None, fidelity: 
         FileNotFoundError, ValueError: when a file is missing or not as it must be; the message names it.
     """
     file = Path(file)
-    weights = read_weights(file) if file.suffix == '.safetensors' else _read_option_file(file)
+    weights = read_weights(file) if holds_weights(file) else _read_option_file(file)
     if fidelity:
         partner = find_fidelity_weights(file, None if fidelity_weights is None else Path(fidelity_weights))
         try:

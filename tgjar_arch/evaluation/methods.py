@@ -30,7 +30,8 @@ from tgjar_arch.evaluation.peer_method import PeerMethod, is_named_peer, named_p
 from tgjar_arch.evaluation.peers import SPANDREL_SUFFIX, spandrel_model
 from tgjar_arch.evaluation.test_set import EvaluationSet, Progress, decode_image
 from tgjar_arch.jpeg.codec import decode
-from tgjar_arch.weights.shipped import SUFFIX, find_weights, quality_limit, shipped
+from tgjar_arch.weights.folder import SUFFIX, holds_weights, is_weights_folder
+from tgjar_arch.weights.shipped import find_weights, quality_limit, shipped
 
 PAPER_LABELS = tuple(dict.fromkeys(row.method for row in ROWS if '=' in row.method))  # of Table 6
 
@@ -163,7 +164,8 @@ def find_paths(specs: Sequence[Spec]) -> list[Spec]:
     found = []
     for spec in specs:
         paths = {qf: _found(spec.name, os.path.expanduser(path)) for qf, path in spec.paths.items()}
-        kinds = {'folder' if os.path.isdir(path) else Path(path).suffix for path in paths.values()}
+        kinds = {SUFFIX if holds_weights(path) else 'folder' if os.path.isdir(path) else Path(path).suffix
+                 for path in paths.values()}
         if not (kinds <= {'folder'} or kinds <= {SUFFIX, '.yml', '.yaml'} or kinds <= {SPANDREL_SUFFIX}):
             raise ValueError(f'--method {spec.name}: {", ".join(dict.fromkeys(paths.values()))} must be folders of '
                              'pictures, or .safetensors files of `tgjar export`, or .yml test option files, or '
@@ -179,7 +181,8 @@ def _found(name: str, path: str) -> str:
         return str(find_weights(path))
     except FileNotFoundError as error:
         known = f', and shipped weights are {", ".join(shipped())}' if shipped() else ''
-        raise FileNotFoundError(f'--method {name}: there is no folder or file {path}{known}.') from error
+        why = f'; {error.__cause__}' if error.__cause__ else '.'
+        raise FileNotFoundError(f'--method {name}: there is no folder or file {path}{known}{why}') from error
 
 
 def quality_warnings(specs: Sequence[Spec], qfs: Sequence[int]) -> list[str]:
@@ -187,7 +190,7 @@ def quality_warnings(specs: Sequence[Spec], qfs: Sequence[int]) -> list[str]:
     lines = []
     for spec in specs:
         files = {qf: path for qf in qfs if (path := spec.paths.get(qf, spec.paths.get(None)))}
-        for path in dict.fromkeys(path for path in files.values() if Path(path).suffix == SUFFIX):
+        for path in dict.fromkeys(path for path in files.values() if holds_weights(path)):
             limit = quality_limit(Path(path))
             if high := [qf for qf, file in files.items() if file == path and qf > limit]:
                 lines.append(f'{spec.name}: {Path(path).name} is for JPEG quality up to {limit}, and is measured at '
@@ -214,10 +217,11 @@ def build_methods(specs: Sequence[Spec], images: EvaluationSet, qfs: Sequence[in
                            PeerMethod(spec.name, dict.fromkeys(qfs, named_peer(spec.name)), images, out, overwrite))
             continue
         paths = {qf: path for qf in qfs if (path := spec.paths.get(qf, spec.paths.get(None)))}
-        if os.path.isdir(next(iter(paths.values()))):
+        path = next(iter(paths.values()))
+        if os.path.isdir(path) and not is_weights_folder(path):
             methods.append(FolderMethod(spec.name, _folders(spec, paths, qfs), images))
             continue
-        if Path(next(iter(paths.values()))).suffix == SPANDREL_SUFFIX:
+        if Path(path).suffix == SPANDREL_SUFFIX:
             models = {path: spandrel_model(path, device) for path in dict.fromkeys(paths.values())}
             methods.append(PeerMethod(spec.name, {qf: models[path] for qf, path in paths.items()}, images, out,
                                       overwrite))

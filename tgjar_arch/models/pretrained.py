@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tgjar_arch.weights.checkpoint import load_checkpoint
 from tgjar_arch.weights.file import read_weights
-from tgjar_arch.weights.shipped import SUFFIX, find_weights
+from tgjar_arch.weights.folder import holds_weights
+from tgjar_arch.weights.shipped import find_weights
 
 _KEYS = ('params', 'params_ema')
 _NOT_THE_SHAPE = {'type', 'weights', 'drop_prob', 'train_backbone', 'bn_drift', 'config', 'pretrained', 'special_ids'}
@@ -31,7 +32,7 @@ def read_pretrained(path: str, label: str) -> dict[str, Any]:
         FileNotFoundError: when there is neither such a file nor such a name.
         ValueError: when it cannot be read, or does not hold this network.
     """
-    if Path(path).suffix != SUFFIX and (Path(path).exists() or Path(path).suffix):
+    if not holds_weights(path) and (Path(path).exists() or Path(path).suffix):
         return load_checkpoint(path)
     file = find_weights(path)
     weights = read_weights(file)

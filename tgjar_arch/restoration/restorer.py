@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial, reduce
 from math import isfinite
 from pathlib import Path
@@ -36,7 +37,10 @@ from tgjar_arch.text.tokenizer import Tokenizer, tokenizer_from_json
 from tgjar_arch.text.tokenizer_check import native_errors
 from tgjar_arch.text.word_tokenizer import WordTokenizer
 from tgjar_arch.weights.build import build
-from tgjar_arch.weights.file import ExportedWeights, read_weights
+from tgjar_arch.weights.card import model_card
+from tgjar_arch.weights.file import ExportedWeights, read_weights, write_folder
+from tgjar_arch.weights.folder import CARD
+from tgjar_arch.weights.hub import push
 from tgjar_arch.weights.interpolation import check_fidelity, interpolate
 from tgjar_arch.weights.shipped import find_fidelity_weights, find_weights
 
@@ -77,6 +81,7 @@ class Restorer:
         self.dtype = _usable_dtype(dtype)
         self.net_g = self._placed(build(weights.network_g, weights.state_g))
         self.name = weights.network_g['type']
+        self._about = replace(weights, state_g={}, state_t={})
         self.can_tile = can_tile(self.net_g)
         if self.can_tile:
             self.net_g.to(self.dtype)
@@ -101,26 +106,31 @@ class Restorer:
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str | torch.device | None = None,
                         dtype: torch.dtype | None = None, self_ensemble: bool = False, fidelity: float = 0.,
-                        fidelity_weights: str | Path | None = None) -> 'Restorer':
+                        fidelity_weights: str | Path | None = None, revision: str | None = None,
+                        token: str | bool | None = None) -> 'Restorer':
         """Load weights; nothing in the file is executed.
 
         Args:
-            path: a `.safetensors` file of `tgjar export`, or the name of shipped weights
-                (`tgjar_arch.weights.shipped`); None for the shipped default. The variable
-                TGJAR_WEIGHTS is for the command line and is not read here.
+            path: a `.safetensors` file of `tgjar export`; a folder of `save_pretrained`; the name of shipped weights
+                (`tgjar_arch.weights.shipped`); a repository of the Hugging Face Hub, 'org/name', where nothing of that
+                path is here; None for the shipped default. The variable TGJAR_WEIGHTS is for the command line and is
+                not read here.
             device, dtype, self_ensemble: as of the class.
             fidelity: 0 takes the weights as they are, 1 those of `fidelity_weights`, and what is between lies between
                 them (`tgjar_arch.weights.interpolation`): from the more beautiful picture, with drawn texture, to the
                 truer one, with a higher PSNR.
             fidelity_weights: weights of the same network, as `path`; None for the shipped ones that belong to `path`.
+            revision: branch, tag or commit of the repository; None for its main branch.
+            token: for a private repository; None takes what huggingface_hub knows (HF_TOKEN, `hf auth login`).
 
         Raises:
-            FileNotFoundError: when there is no such file, and no shipped weights of that name.
+            FileNotFoundError: when there is no such file, no shipped weights of that name, and no such repository, or
+                the Hub cannot be reached and the cache does not have it; the message says which.
             ValueError: when the file is no weights file, does not fit the networks it names, cannot be interpolated
                 with `fidelity_weights`, or as of the class.
         """
         device, dtype = _usable_device(device), _usable_dtype(dtype)  # before the weights, which would be blamed
-        path = find_weights(path)
+        path = find_weights(path, revision, token)
         weights = read_weights(path)
         if check_fidelity(fidelity):
             partner = find_fidelity_weights(path, fidelity_weights)
@@ -133,6 +143,54 @@ class Restorer:
         except _MISFITS as error:
             reason = ' '.join(str(error).split())[:500]
             raise ValueError(f'weights file {path} does not fit the networks it names: {reason}') from error
+
+    def save_pretrained(self, folder: str | Path, half: bool = False, license: str | None = None) -> None:
+        """Write the weights to a folder, as `push_to_hub` does to a repository; `from_pretrained` reads it.
+
+        Args:
+            folder: is made; of files that are there, config.json, model.safetensors and tokenizer.json are replaced,
+                and README.md is left as it is.
+            half: store as float16, half the size.
+            license: for README.md, 'apache-2.0'.
+
+        Raises:
+            ValueError: when the networks are in half precision, so that their weights are rounded.
+            OSError: when a file cannot be written.
+        """
+        weights, folder = self._exported(), Path(folder)
+        card = None if (folder / CARD).exists() else model_card(weights, folder.resolve().name, license)
+        write_folder(folder, weights, half, card)
+
+    def push_to_hub(self, repo_id: str, *, revision: str | None = None, token: str | bool | None = None,
+                    private: bool | None = None, commit_message: str | None = None, half: bool = False,
+                    license: str | None = None) -> str:
+        """Push the weights to a repository of the Hugging Face Hub, which is made where it is not there.
+
+        Args:
+            repo_id: 'org/name'.
+            revision: branch, which is made where it is not there; None for the main branch.
+            token: may write; None takes what huggingface_hub knows (HF_TOKEN, `hf auth login`).
+            private: of a repository that is made.
+            commit_message: of the commit.
+            half: store as float16, half the size.
+            license: for the card, 'apache-2.0'. A card that is there already is left as it is.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ValueError: when `repo_id` is no such name, or the networks are in half precision.
+            OSError: when the Hub cannot be reached or refuses; the message says which (`HubError`).
+        """
+        return push(self._exported(), repo_id, revision, token, private, commit_message, half, license)
+
+    def _exported(self) -> ExportedWeights:
+        if self.dtype != torch.float32 and self.can_tile:
+            raise ValueError(f'the weights of this restorer are rounded to {self.dtype}; load it without dtype to '
+                             'write them.')
+        state_g, state_t = ({key: value.cpu() for key, value in net.state_dict().items()} if net is not None else {}
+                            for net in (self.net_g, self.net_t))
+        return replace(self._about, state_g=state_g, state_t=state_t)
 
     def _placed(self, net: torch.nn.Module) -> torch.nn.Module:
         return net.to(self.device).to(memory_format=torch.channels_last)

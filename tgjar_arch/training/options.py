@@ -32,7 +32,8 @@ from tgjar_arch.training.errors import OptionError
 from tgjar_arch.training.section_checks import check_sections
 from tgjar_arch.training.value_checks import check_arguments, check_values
 from tgjar_arch.training.yaml_file import OptionLoader
-from tgjar_arch.weights.shipped import SUFFIX, shipped
+from tgjar_arch.weights.folder import SUFFIX
+from tgjar_arch.weights.shipped import shipped
 
 REQUIRED = ('name', 'model_type', 'num_gpu', 'datasets', 'path')
 REQUIRED_TRAIN = (

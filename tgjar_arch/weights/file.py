@@ -4,7 +4,7 @@ The file holds the tensors `net_g.*` and `net_t.*`; its metadata holds `network_
 JSON), `tokenizer` (a tokenizer.json), `max_words` and the format's version, and where they are known `max_qf`, the best
 JPEG quality that gains, and `source`, how the weights were made. Reading it executes nothing, and what it names can be
 built without reading or fetching another file (`tgjar_arch.weights.network_check`) and costs no more than the file
-(`tgjar_arch.weights.build`).
+(`tgjar_arch.weights.build`). The same in a folder of several files (`tgjar_arch.weights.folder`) is read here too.
 """
 
 import json
@@ -24,6 +24,7 @@ from tgjar_arch.atomic_file import atomic
 from tgjar_arch.registration import network_class
 from tgjar_arch.text.tokenizer_check import check_tokenizer
 from tgjar_arch.weights.build import check_fit
+from tgjar_arch.weights.folder import CARD, CONFIG, MODEL, TOKENIZER, config_of, read_metadata
 from tgjar_arch.weights.network_check import check_network
 
 _FORMAT = 'tgjar-2'
@@ -78,7 +79,45 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
         OSError: when the file cannot be written; an older one of that name is untouched.
         ValueError: when `read_weights` would refuse it.
     """
-    path = Path(path)
+    _save(Path(path), *_stored(weights, half))
+
+
+def write_folder(folder: str | Path, weights: ExportedWeights, half: bool = False, card: str | None = None) -> None:
+    """Write a folder of several files, each whole or not at all; see `tgjar_arch.weights.folder`.
+
+    Args:
+        folder: is made; files of these names in it are replaced.
+        weights: what to write.
+        half: see `write_weights`.
+        card: text of its README.md; None writes none.
+
+    Raises:
+        OSError, ValueError: as `write_weights`.
+    """
+    folder = Path(folder)
+    tensors, metadata = _stored(weights, half)
+    texts = {TOKENIZER: metadata.get('tokenizer'), CARD: card, CONFIG: config_of(metadata)}
+    _save(folder / MODEL, tensors, {'format': 'pt'})  # the mark that other libraries look for
+    for name, text in texts.items():
+        if text is not None:
+            with atomic(folder / name, durable=True) as temporary:
+                temporary.write_text(text, encoding='utf-8')
+
+
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    try:
+        with atomic(path, durable=True) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+    except SafetensorError as error:  # what the library makes of a full disk or a folder that cannot be written
+        raise OSError(f'could not write {path}: {error}') from error
+
+
+def _stored(weights: ExportedWeights, half: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata to write.
+
+    Raises:
+        ValueError: when `read_weights` would refuse them.
+    """
     if weights.max_qf is not None:
         check_max_qf(weights.max_qf)
     for label in ('network_g', 'network_t'):
@@ -103,19 +142,15 @@ def write_weights(path: str | Path, weights: ExportedWeights, half: bool = False
     # Copies, for the library refuses tensors that share their memory, as tied embeddings (T5) do.
     tensors = {key: value.to(torch.float16 if half and value.is_floating_point() else value.dtype, copy=True,
                              memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    _check_finite(tensors, ' (--half ends at 65,504)' if half else '')
-    try:
-        with atomic(path, durable=True) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
-    except SafetensorError as error:  # what the library makes of a full disk or a folder that cannot be written
-        raise OSError(f'could not write {path}: {error}') from error
+    check_finite(tensors, ' (--half ends at 65,504)' if half else '')
+    return tensors, metadata
 
 
 def read_weights(path: str | Path) -> ExportedWeights:
-    """Read a file of `write_weights`, floating-point tensors as float32.
+    """Read a file of `write_weights` or a folder of `write_folder`, floating-point tensors as float32.
 
     Raises:
-        FileNotFoundError: when there is no such file.
+        FileNotFoundError: when there is no such file, or the folder lacks one.
         ValueError: when it is no such file, its metadata are malformed or name what a file may not (`check_network`,
             `check_tokenizer`), tensors and networks do not fit (`check_fit`), or a tensor has values that are not
             finite.
@@ -144,7 +179,7 @@ def read_weights(path: str | Path) -> ExportedWeights:
                   for label, names in shapes.items()}
     try:
         for label, state in states.items():
-            _check_finite({f'net_{label}.{name}': value for name, value in state.items()})
+            check_finite({f'net_{label}.{name}': value for name, value in state.items()})
     except ValueError as error:
         raise ValueError(f'weights file {path} cannot be used: {error}') from error
     return ExportedWeights(network_g, states['g'], network_t, states['t'], tokenizer, max_words, max_qf,
@@ -198,13 +233,21 @@ def check_max_qf(max_qf: int) -> int:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
-    """The opened file and its metadata, if `tgjar export` wrote it."""
+    """The opened file and its metadata, if `tgjar export` wrote it, or those of a folder."""
+    described = read_metadata(path) if (path / CONFIG).is_file() or (path / MODEL).is_file() else None
+    path = path if described is None else path / MODEL
     if not path.is_file():
         raise FileNotFoundError(f'weights file {path} does not exist; make one with `tgjar export`.')
     try:
         with safe_open(path, 'pt') as file:
-            metadata = file.metadata() or {}
+            metadata = described if described is not None else file.metadata() or {}
             if metadata.get('format') not in (_FORMAT, _OLDER):
+                if described is not None:
+                    raise ValueError(f'{path.with_name(CONFIG)} has the format {str(metadata.get("format"))[:40]!r}, '
+                                     f'but {_FORMAT!r} is expected.')
+                if path.name == MODEL and (path.parent / CONFIG).is_file():
+                    raise ValueError(f'{path} is one of the files of weights in a folder; name the folder, '
+                                     f'{path.parent}.')
                 raise ValueError(f'weights file {path} was not written by `tgjar export` (format '
                                  f'{metadata.get("format")!r}, expected {_FORMAT!r}).')
             yield file, metadata
@@ -245,7 +288,12 @@ def _max_words(text: str | None) -> int:
     return int(text)
 
 
-def _check_finite(tensors: dict[str, Tensor], hint: str = '') -> None:
+def check_finite(tensors: dict[str, Tensor], hint: str = '') -> None:
+    """Make sure that every value is a number.
+
+    Raises:
+        ValueError: it is not; `hint` follows what is said of it.
+    """
     for key, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f'the tensor {key} has values that are NaN or infinite{hint}; a network with it restores '

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tgjar_arch.weights.folder import CONFIG, MODEL, SUFFIX, is_weights_folder
+
 FOLDER = Path(__file__).parent
-SUFFIX = '.safetensors'
 DEFAULTS = ('tgjar_universal', 'tgjar_cub_qf1')  # the first that is there
 FIDELITY = {'tgjar_universal': 'tgjar_fidelity'}  # weights -> those of the same network that are true, not beautiful
 DEFAULT_MAX_QF = 40  # of weights that do not say theirs
@@ -29,17 +30,24 @@ def shipped() -> dict[str, Path]:
     return {name: found[name] for name in sorted(found, key=_rank)}
 
 
-def find_weights(weights: str | Path | None = None) -> Path:
-    """The file that `weights` means.
+def find_weights(weights: str | Path | None = None, revision: str | None = None,
+                 token: str | bool | None = None) -> Path:
+    """The file or folder that `weights` means.
 
     Args:
-        weights: a file; the name of shipped weights, with or without `.safetensors`; None for the default. A file of
-            that name comes before shipped weights.
+        weights: a file; a folder of weights (`tgjar_arch.weights.folder`); the name of shipped weights, with or without
+            `.safetensors`; a repository of the Hugging Face Hub, 'org/name' or 'org/name@revision'
+            (`tgjar_arch.weights.hub`); None for the default. What is there under that name comes first.
+        revision, token: of a repository.
 
     Raises:
-        FileNotFoundError: when there is neither such a file nor such a name, or no default.
+        FileNotFoundError: when there is none of these, or no default.
+        ValueError: when a revision is given for what is no repository, or a second one.
     """
     names = shipped()
+    if revision is not None and (weights is None or Path(weights).exists() or Path(weights).name == str(weights)):
+        raise ValueError(f'revision {revision!r} is of a repository of the Hugging Face Hub, but the weights are '
+                         f'{"the default" if weights is None else weights}; leave it out, or name org/name.')
     if weights is None:
         for name in DEFAULTS:
             if name in names:
@@ -47,13 +55,27 @@ def find_weights(weights: str | Path | None = None) -> Path:
         raise FileNotFoundError(f'no weights are shipped with this installation ({FOLDER}); name a file of `tgjar '
                                 'export`.')
     path = Path(weights)
-    if path.is_file():
+    if path.is_file() or is_weights_folder(path):
         return path
     name = path.name.removesuffix(SUFFIX)
     if path.parent == Path() and name in names:
         return names[name]
+    if path.is_dir():
+        raise FileNotFoundError(f'the folder {weights} has no {CONFIG}; weights in a folder have it beside {MODEL}.')
     known = f'shipped weights are {", ".join(names)}' if names else 'no weights are shipped'
-    raise FileNotFoundError(f'weights file {weights} does not exist, and {known}; make a file with `tgjar export`.')
+    missing = f'weights file {weights} does not exist, and {known}'
+    if not ('/' in path.as_posix() and path.parent.parent == Path()):
+        raise FileNotFoundError(f'{missing}; make a file with `tgjar export`.')
+    from tgjar_arch.weights import hub  # here: it imports torch
+
+    if (found := hub.repository(path.as_posix())) is None:
+        raise FileNotFoundError(f'{missing}; make a file with `tgjar export`.')
+    if revision is not None and found[1] is not None:
+        raise ValueError(f'{weights} names a revision, and so does revision={revision!r}; leave one out.')
+    try:
+        return hub.download(found[0], revision or found[1], token)
+    except hub.HubError as error:
+        raise FileNotFoundError(f'{missing}; {error}') from error
 
 
 def find_fidelity_weights(weights: Path, partner: str | Path | None = None) -> Path:
