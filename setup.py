@@ -15,7 +15,7 @@ setup(
     long_description=(HERE / 'README.md').read_text('utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    author='Seed ca99079e maintainers',
+    author='The authors of TGJAR for BasicSR',
     keywords='jpeg artifact-removal image-restoration deblocking text-guided basicsr pytorch',
     classifiers=[
         'Development Status :: 4 - Beta',
