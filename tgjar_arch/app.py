@@ -46,7 +46,7 @@ from tgjar_arch.web.listeners import Listeners
 
 SUFFIXES = [*JPEG_SUFFIXES, '.png', '.webp', '.avif', '.gif']
 MAX_TEXT_STRENGTH = 3.
-MAX_CAPTION = 2000  # characters; weights read 18 words or pieces of words
+MAX_CAPTION = 2000  # characters; weights read some 20 words or pieces of words
 _TITLE = 'TGJAR: restore a badly compressed JPEG with a sentence'
 _HELP = ('Drop a picture, write in one sentence what it shows (colours and parts count), and restore it. What JPEG '
          'lost is invented or stays lost: a restored picture is evidence of nothing.')
