@@ -45,6 +45,19 @@ def test_principal_components_of_the_table(tmp_path: Path) -> None:
     np.testing.assert_allclose(vectors[:10].abs().double().numpy(), expected, atol=1e-5)
 
 
+def test_padding_and_unknown_tokens_of_the_model_are_no_part_of_a_word(tmp_path: Path) -> None:
+    text_model(tmp_path)
+    words = [*WORDS[:8], 'dogs', 's', 'xyzzy']
+    wanted, has = pretrained_word_vectors(tmp_path, words, [False] * 9 + [True, False], 4, 0.05)
+    assert has.tolist() == [True] * 10 + [False] and not wanted[10].any()
+    tokenizer = Tokenizer.from_file(str(tmp_path / 'tokenizer.json'))
+    tokenizer.enable_padding(length=128, pad_id=2, pad_token='bird')  # as that of all-MiniLM-L6-v2 has it
+    tokenizer.enable_truncation(1)
+    tokenizer.save(str(tmp_path / 'tokenizer.json'))
+    padded, has_padded = pretrained_word_vectors(tmp_path, words, [False] * 9 + [True, False], 4, 0.05)
+    assert torch.equal(padded, wanted) and torch.equal(has_padded, has)
+
+
 @pytest.mark.parametrize('key', ['text_model.embeddings.token_embedding.weight', 'wte.weight'])
 def test_tables_of_other_models_are_found(tmp_path: Path, key: str) -> None:
     text_model(tmp_path, key)

@@ -31,7 +31,8 @@ def pretrained_word_vectors(folder: Path, words: Sequence[str], going_on: Sequen
         scale: their standard deviation over all numbers.
 
     Returns:
-        Vectors (len(words), dim) float32, and (len(words),) bool, False where there is none and the vector is 0.
+        Vectors (len(words), dim) float32, and (len(words),) bool, False where there is none, as the model does not know
+        the word, and the vector is 0.
 
     Raises:
         FileNotFoundError: when a file of the model is missing.
@@ -41,10 +42,12 @@ def pretrained_word_vectors(folder: Path, words: Sequence[str], going_on: Sequen
     if dim > table.shape[1]:
         raise ValueError(f'{folder} has vectors of {table.shape[1]} numbers, but the word embedding wants {dim}; take '
                          'a larger text model, or a smaller embed_dim.')
+    unknown = _id_of_unknown(tokenizer)
     vectors, has = torch.zeros(len(words), table.shape[1]), torch.zeros(len(words), dtype=torch.bool)
     for row, (word, goes_on) in enumerate(zip(words, going_on, strict=True)):
         whole = tokenizer.token_to_id(_CONTINUES + word) if goes_on and word else None
         ids = [whole] if whole is not None else tokenizer.encode(word, add_special_tokens=False).ids
+        ids = [index for index in ids if index != unknown]  # whose vector says nothing about a word
         if ids and max(ids) < len(table):
             vectors[row], has[row] = table[ids].mean(dim=0), True
     if has.sum() <= dim:
@@ -57,6 +60,11 @@ def pretrained_word_vectors(folder: Path, words: Sequence[str], going_on: Sequen
     return result, has
 
 
+def _id_of_unknown(tokenizer: Tokenizer) -> int | None:
+    token = getattr(tokenizer.model, 'unk_token', None)  # models that can spell any word have none
+    return None if token is None else tokenizer.token_to_id(token)
+
+
 def _read(folder: Path) -> tuple[Tensor, Tokenizer]:
     weights, text = folder / 'model.safetensors', folder / 'tokenizer.json'
     for file in (weights, text):
@@ -65,6 +73,9 @@ def _read(folder: Path) -> tuple[Tensor, Tokenizer]:
                                     'transformers library wrote, with its fast tokenizer.')
     with native_errors(f'{text} is no tokenizer.json'):
         tokenizer = Tokenizer.from_file(str(text))
+    # A file of a sentence encoder pads every text to 128 tokens, and the padding would count as the word's tokens.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     try:
         with safe_open(weights, framework='pt') as file:
             name = next((name for end in _TABLES for name in file.keys() if name.endswith(end)), None)  # noqa: SIM118
