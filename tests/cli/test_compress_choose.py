@@ -177,6 +177,40 @@ def test_choosing_and_composing_keep_the_better(tgjar, image, tmp_path, weights)
     assert scores[2, '--choose'] == pytest.approx(max(scores[1, '--choose'], scores[1, '--compose']), abs=1e-3)
 
 
+def test_the_tolerance_counts_once_where_both_are_asked_for(monkeypatch):
+    gains = {'red': .03, 'bird': .02, 'wings': .01}
+
+    class Judge:
+        """In the place of a CaptionJudge: each word gains once."""
+
+        def __init__(self):
+            self.none, = self([''])
+
+        def __call__(self, captions, tell=None):
+            lpips = [.5 - sum(gains[word] for word in set(caption.split())) for caption in captions]
+            return [Trial(caption, Distance(20., one), one) for caption, one in zip(captions, lpips, strict=True)]
+
+        def distinct(self, words):
+            return list(dict.fromkeys(words))
+
+    monkeypatch.setattr(compress_choose, 'CaptionJudge', lambda *args, **kwargs: Judge())
+    settings = compress_choose.ChooseSettings(choose=True, compose=True, tolerance=.025)
+    chooser = compress_choose.Chooser(settings, None, None, 40, list(gains), True)
+    # Composing ends at "red", for no other word gains .025; "red bird wings" gains .03 more.
+    choice = chooser._choose(None, None, ['red bird wings', 'red bird'], lambda count: None)
+    assert choice.chosen.caption == 'red bird' and choice.candidates == 3 + 2 + 2
+
+
+def test_a_caption_that_no_comment_holds_is_left_out(tgjar, image, tmp_path, capsys):
+    out, long = tmp_path / 'out.jpg', ' '.join(['a yellow bird'] * 5000)
+    assert tgjar(image, '--choose', '--choose-by', 'psnr', *given(long, 'red'), '-o', out) == 0
+    assert re.search(r'tried 1|of the 1 tried', line := capsys.readouterr().out) and '1 that would not be read' in line
+    words = tmp_path / 'words.txt'
+    words.write_text(f'{"yellow " * 10_000}\nred')
+    assert tgjar(image, '--compose', '--choose-by', 'psnr', '--words', words, '-o', out, '--overwrite') == 0
+    assert re.search(r'tried 1|of the 1 tried', capsys.readouterr().out)
+
+
 def test_a_file_that_restore_leaves_gets_no_caption(tgjar, image, tmp_path, capsys):
     out = tmp_path / 'out.jpg'
     assert tgjar(image, '--qf', 90, '--choose', '--choose-by', 'psnr', *given(*CAPTIONS), '-o', out) == 0

@@ -94,3 +94,17 @@ def test_unpack_makes_a_start_with_the_new_vocabulary(tmp_path: Path, capsys: py
     assert main(['unpack', str(tmp_path / 'w.safetensors'), '--vocab', str(tmp_path / 'none.json'),
                  '-o', str(tmp_path / 'other')]) == 1
     assert 'none.json' in capsys.readouterr().err and not (tmp_path / 'other').exists()
+
+
+@pytest.mark.parametrize('content, said', [
+    (b'\xff\xfe\x80', 'is no tokenizer.json, for it is no UTF-8 text; build one with `tgjar vocab'),
+    (b'', 'is no tokenizer.json'), (b'{"model": ', 'is no tokenizer.json'), (None, 'build it from the captions with')])
+def test_a_broken_vocabulary_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None,
+                                      said: str) -> None:
+    weights, file = tmp_path / 'w.safetensors', tmp_path / 'new.json'
+    write_weights(weights, weights_with(WordTokenizer.build(CAPTIONS[:3])))
+    if content is not None:
+        file.write_bytes(content)
+    assert main(['unpack', str(weights), '--vocab', str(file), '-o', str(tmp_path / 'start')]) == 1
+    error = capsys.readouterr().err
+    assert str(file) in error and said in error and error.count('\n') == 1 and not (tmp_path / 'start').exists()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tgjar_arch.choosing.judge import CaptionJudge, Tell, Trial, size_of
+from tgjar_arch.jpeg.segments import MAX_PAYLOAD
 from tgjar_arch.pictures.captions import is_caption
 from tgjar_arch.text.cleaning import clean
 
@@ -19,8 +20,7 @@ class Choice:
         none: what no caption does.
         candidates: different captions that were judged, none not counted.
         too_long: captions that were left out because they have more bytes than allowed.
-        unfit: captions that were left out because they would not be read back from a file
-            (`tgjar_arch.pictures.captions.is_caption`).
+        unfit: captions that were left out because they would not be read back from a file (`can_be_sent`).
     """
 
     chosen: Trial
@@ -49,6 +49,11 @@ def check_limits(max_bytes: int | None, tolerance: float) -> None:
         raise ValueError(f'tolerance must be 0 or more, but is {tolerance}.')
 
 
+def can_be_sent(text: str) -> bool:
+    """Whether a JPEG comment holds a cleaned text, and it is read back (`tgjar_arch.pictures.captions.is_caption`)."""
+    return size_of(text) <= MAX_PAYLOAD and is_caption(text)
+
+
 def pick(trials: Sequence[Trial], tolerance: float = 0.) -> Trial:
     """The shortest of those whose score is within `tolerance` of the best; of equally short ones the better."""
     limit = min(trial.score for trial in trials) + tolerance
@@ -74,7 +79,7 @@ def choose_caption(judge: CaptionJudge, captions: Sequence[str], max_bytes: int 
     """
     check_limits(max_bytes, tolerance)
     texts = list(dict.fromkeys(text for caption in captions if (text := clean(caption))))
-    fit = [text for text in texts if is_caption(text)]
+    fit = [text for text in texts if can_be_sent(text)]
     short = [text for text in fit if max_bytes is None or size_of(text) <= max_bytes]
     trials = judge(short, tell)
     return Choice(pick([judge.none, *trials], tolerance), judge.none, len(trials), len(fit) - len(short),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tgjar_arch.choosing.choose import Choice, check_limits
+from tgjar_arch.choosing.choose import Choice, can_be_sent, check_limits
 from tgjar_arch.choosing.criteria import SHORTLIST
 from tgjar_arch.choosing.judge import CaptionJudge, Tell, Trial, size_of
-from tgjar_arch.pictures.captions import is_caption
 
 
 def compose_caption(judge: CaptionJudge, words: Sequence[str], max_bytes: int | None = None, tolerance: float = 0.,
@@ -36,7 +35,7 @@ def compose_caption(judge: CaptionJudge, words: Sequence[str], max_bytes: int | 
     current, judged, too_long = judge.none, 0, 0
     while pool:
         texts = {f'{current.caption} {word}'.strip(): word for word in pool}
-        texts = {text: word for text, word in texts.items() if is_caption(text)}
+        texts = {text: word for text, word in texts.items() if can_be_sent(text)}
         fitting = [text for text in texts if max_bytes is None or size_of(text) <= max_bytes]
         if not current.caption:
             too_long = len(texts) - len(fitting)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lpips import LPIPS
 
 _MEASURED_AT_ONCE = 8  # restored pictures
+_MOST_PIXELS = 2_000_000  # of these together, but for one: LPIPS takes about 100 bytes for each
 
 Tell = Callable[[int], object]
 """What is called with the number of captions that were just tried."""
@@ -120,6 +121,7 @@ class CaptionJudge:
         self._without = trials()  # `tgjar restore --colourise` leaves grey grey where there is no caption
         self._with = trials(colourise=True) if colourise else self._without
         self._nearness = Nearness(original, lpips)
+        self._at_once = max(1, min(_MEASURED_AT_ONCE, _MOST_PIXELS // (original.shape[0] * original.shape[1])))
         self._known: dict[tuple[int, ...] | None, Distance] = {}
         self([''])
 
@@ -183,7 +185,7 @@ class CaptionJudge:
 
         for restored in trials(list(new.values())):
             waiting.append(restored)
-            if len(waiting) == _MEASURED_AT_ONCE:
+            if len(waiting) == self._at_once:
                 measure()
         measure()
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from tgjar_arch.choosing.choose import Choice, choose_caption, pick
+from tgjar_arch.choosing.choose import Choice, choose_caption
 from tgjar_arch.choosing.compose import compose_caption
 from tgjar_arch.choosing.criteria import SHORTLIST, UNITS
 from tgjar_arch.choosing.judge import CaptionJudge, Received, receive
@@ -107,16 +107,17 @@ class Chooser:
         want = self.settings
         judge = CaptionJudge(self.restorer, original, received, want.by, self.lpips, strength=want.strength,
                              text_strength=want.text_strength, colourise=want.colourise)
-        whole = Choice(judge.none, judge.none)
-        if want.choose:
-            single = [] if want.compose else judge.distinct(self.words)
-            whole = choose_caption(judge, [*given, *single], want.max_bytes, want.tolerance, tell)
         if not want.compose:
-            return whole
+            return choose_caption(judge, [*given, *judge.distinct(self.words)], want.max_bytes, want.tolerance, tell)
         composed = compose_caption(judge, [*self.words, *words_of(given)], want.max_bytes, want.tolerance,
                                    want.shortlist, tell)
-        return Choice(pick([judge.none, whole.chosen, composed.chosen], want.tolerance), judge.none,
-                      whole.candidates + composed.candidates, whole.too_long + composed.too_long, whole.unfit)
+        if not want.choose:
+            return composed
+        built = [composed.chosen.caption] if composed.chosen.caption else []
+        # One choice between all, for which the tolerance counts once.
+        whole = choose_caption(judge, [*given, *built], want.max_bytes, want.tolerance, tell)
+        return replace(whole, candidates=whole.candidates - len(built) + composed.candidates,
+                       too_long=whole.too_long + composed.too_long)
 
     def _said(self, choice: Choice) -> str:
         want = self.settings

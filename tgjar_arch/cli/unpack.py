@@ -64,10 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             captions = [image.captions[0] for image in images if image.captions]
             content = add_text_norm(content, captions[::max(len(captions) // 1000, 1)])  # of all classes
         if args.vocab:
+            from tgjar_arch.text.tokenizer import load_tokenizer
             from tgjar_arch.weights.vocabulary import with_vocabulary
 
-            content, taken = with_vocabulary(content, args.vocab.read_text(encoding='utf-8'),
-                                             text_model=args.text_model)
+            content, taken = with_vocabulary(content, load_tokenizer(args.vocab).to_json(), text_model=args.text_model)
         files = unpack(content, args.output)
     except (OSError, ValueError) as error:
         print(one_line(f'tgjar unpack: {error}'), file=sys.stderr)

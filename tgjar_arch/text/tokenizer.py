@@ -9,7 +9,7 @@ import tokenizers
 from tgjar_arch.text.piece_tokenizer import PieceTokenizer
 from tgjar_arch.text.subword_tokenizer import HFTokenizer
 from tgjar_arch.text.tokenizer_check import native_errors
-from tgjar_arch.text.word_tokenizer import END, WordTokenizer
+from tgjar_arch.text.word_tokenizer import END, WordTokenizer, read_tokenizer_text
 
 Tokenizer = WordTokenizer | PieceTokenizer | HFTokenizer
 
@@ -59,4 +59,4 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
                                     'model there (AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)).')
     if not path.is_file():
         return WordTokenizer.load(path)  # says how to build one
-    return tokenizer_from_json(path.read_text(encoding='utf-8'), str(path))
+    return tokenizer_from_json(read_tokenizer_text(path), str(path))

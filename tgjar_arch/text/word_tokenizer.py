@@ -21,6 +21,20 @@ _MAX_NAMED = 20
 _named_unknown: set[str] = set()  # unknown words already said in this process
 
 
+def read_tokenizer_text(path: Path) -> str:
+    """Return the text of a `tokenizer.json`.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: when it is no text.
+    """
+    try:
+        return path.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is no tokenizer.json, for it is no UTF-8 text; build one with `tgjar vocab FOLDER -o '
+                         'tokenizer.json`.') from error
+
+
 def _bare_tokenizer(vocab: dict[str, int]) -> Tokenizer:
     # An unknown word gets the padding's id: the model insists on an id, and an <unk> of its own would shift AttnGAN's.
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=END))
@@ -99,7 +113,7 @@ class WordTokenizer:
         if not path.is_file():
             raise FileNotFoundError(f'tokenizer: there is no file {path}; build it from the captions with '
                                     f'`tgjar vocab FOLDER -o {path}`.')
-        return cls.parse(path.read_text(encoding='utf-8'), str(path))
+        return cls.parse(read_tokenizer_text(path), str(path))
 
     @classmethod
     def from_json(cls, text: str) -> 'WordTokenizer':
