@@ -53,6 +53,14 @@ def test_what_is_judged_is_what_tgjar_restore_writes(restorer, original, tmp_pat
     assert judge([caption])[0].distance.psnr == pytest.approx(Nearness(original)(seen)[0].psnr, abs=1e-3)
 
 
+def test_large_pictures_are_measured_one_by_one(restorer, original, monkeypatch):
+    captions, told = WORDS[:3], []
+    together = CaptionJudge(restorer, original, receive(jpeg(original)), 'psnr')(captions, told.append)
+    monkeypatch.setattr('tgjar_arch.choosing.judge._MOST_PIXELS', 1)
+    assert CaptionJudge(restorer, original, receive(jpeg(original)), 'psnr')(captions, told.append) == together
+    assert told == [3, 1, 1, 1]
+
+
 def test_captions_that_read_alike_are_restored_once(judge):
     assert judge.tried == 1  # none
     told = []
