@@ -118,9 +118,8 @@ def test_doctor_names_them(folder, capsys, monkeypatch):
 
 
 TENSORS = {  # shipped weights: SHA-256 of all names, types, shapes and bytes; best JPEG quality that gains
-    'tgjar_universal': ('ca95932c80fc29dac873c56752c2293f36096e392932dc431795006b7bebe679', 60),
+    'tgjar_universal': ('56d4d51c5924fafec7a54d655925618c38f63a9522b42f72c722d20ea0ded68e', 60),
     'tgjar_cub_qf1': ('1318985c812b6fb54ad6484275acbfa5fdecdc9fb1ccd3585791ffce6a88eec1', 8),
-    'tgjar_cub_qf5_10': ('e5ca870798b1bcac979c724000e24f0d4f66efcc6c8900bc028af5987bbe923f', 40),
 }
 needs_weights = pytest.mark.skipif(not shipped.shipped(), reason='no weights are shipped')
 
