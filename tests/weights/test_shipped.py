@@ -119,6 +119,7 @@ def test_doctor_names_them(folder, capsys, monkeypatch):
 
 TENSORS = {  # shipped weights: SHA-256 of all names, types, shapes and bytes; best JPEG quality that gains
     'tgjar_universal': ('56d4d51c5924fafec7a54d655925618c38f63a9522b42f72c722d20ea0ded68e', 60),
+    'tgjar_fidelity': ('4d3f8977fdcd474d6eec183c8901c0fb50a806e6be441c8403988a7904203470', 60),
     'tgjar_cub_qf1': ('1318985c812b6fb54ad6484275acbfa5fdecdc9fb1ccd3585791ffce6a88eec1', 8),
 }
 needs_weights = pytest.mark.skipif(not shipped.shipped(), reason='no weights are shipped')
