@@ -37,6 +37,7 @@ setup(
     packages=[
         'tgjar_arch',
         'tgjar_arch.archs',
+        'tgjar_arch.choosing',
         'tgjar_arch.cli',
         'tgjar_arch.datasets',
         'tgjar_arch.datasets.prepare',

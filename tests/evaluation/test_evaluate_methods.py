@@ -132,7 +132,7 @@ def test_quality_that_weights_are_not_for(tmp_path):
 
 
 @pytest.mark.parametrize('texts, message', [
-    (['TGJAR'], 'write JPEG, NAME=FOLDER'), (['=x'], 'write JPEG'), (['A='], 'write JPEG'),
+    (['TGJAR'], 'write JPEG, NLM, waifu2x, NAME=FOLDER'), (['=x'], 'write JPEG'), (['A='], 'write JPEG'),
     (['A@7=x'], "'7' is none of the quality factors"), (['A=x', 'A=y'], 'A is given twice'),
     (['JPEG', 'JPEG'], 'given twice'), (['A@1=x', 'A@1=y'], 'given twice'), (['A b=x', 'A_b=y'], 'one folder'),
 ])
