@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.curves import new_figure
 from tgjar_arch.atomic_file import atomic
 from tgjar_arch.choosing.choose import choose_caption
 from tgjar_arch.choosing.compose import compose_caption
@@ -195,11 +196,7 @@ def draw(found: Mapping[int, Sequence[Mapping[str, Any]]], measures: Sequence[Me
     Raises:
         ImportError: when matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"the picture needs matplotlib ({error}): pip install 'tgjar[plot]'") from error
-    figure = Figure(figsize=(4 * len(measures), 3.2 * len(found) + 0.6), layout='constrained')
+    figure = new_figure(4 * len(measures), 3.2 * len(found) + 0.6)
     axes = figure.subplots(len(found), len(measures), squeeze=False)
     for panels, (qf, images) in zip(axes, found.items(), strict=True):
         rungs = min(len(image['ladder']) for image in images)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from benchmarks.curves import new_figure
 from tgjar_arch.atomic_file import atomic
 from tgjar_arch.evaluation.bootstrap import Interval
 from tgjar_arch.evaluation.measures import build_measures
@@ -121,11 +122,7 @@ def draw(points: Points, output: Path) -> None:
         ImportError: when matplotlib is missing.
         OSError: when the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"curves need matplotlib ({error}): pip install 'tgjar[plot]'") from error
-    figure = Figure(figsize=(4. * len(points), 3.6), layout='constrained')
+    figure = new_figure(4. * len(points), 3.6)
     axes = figure.subplots(1, len(points), squeeze=False)[0]
     names = list(dict.fromkeys(label for of_quality in points.values() for label, point in of_quality.items()
                                if point.fidelity is None))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.curves import new_figure
 from tgjar_arch.atomic_file import atomic
 
 _TRAIN = re.compile(r'\[epoch:\s*[\d,]+, iter:\s*([\d,]+), lr:.*\] (?=\S+: \S+)')
@@ -97,15 +98,11 @@ def draw(curves: Curves, starts: Sequence[int], output: Path, window: int) -> No
         ImportError: when matplotlib is missing.
         OSError: when the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"curves need matplotlib ({error}): pip install 'tgjar[plot]'") from error
     panels = [(name, values, True) for name, values in curves.losses.items()]
     panels += [(name, values, False) for name, values in curves.metrics.items() if len(values) > 1]
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.4 * rows), layout='constrained')
+    figure = new_figure(3.4 * columns, 2.4 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
     for axis, (name, values, is_loss) in zip(axes, panels, strict=False):
         iterations = sorted(values)
